@@ -1,0 +1,6 @@
+package vfs
+
+import "golang.org/x/sys/unix"
+
+// syncData leaves out the time stamps, which saves a journal commit when the size has not changed.
+func syncData(fd int) error { return unix.Fdatasync(fd) }
