@@ -1,0 +1,124 @@
+package upload
+
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxField is what a needle's one-byte lengths allow for a name and for a type.
+const maxField = 255
+
+// baseName returns the last element of a file name as clients send it: behind the last / or \, without
+// control characters, cut to 255 bytes at a rune boundary. A name that names a directory ("..", "/") is none.
+// The result aliases name unless characters had to go. Bytes that are not UTF-8 stay as they are.
+func baseName(name []byte) []byte {
+	end := len(name)
+	for end > 0 && isSeparator(name[end-1]) {
+		end--
+	}
+	start := end
+	for start > 0 && !isSeparator(name[start-1]) {
+		start--
+	}
+	name = name[start:end]
+	for _, c := range name {
+		// 0xc2 begins the two-byte forms of the C1 controls, U+0080 to U+009F.
+		if c < ' ' || c == 0x7f || c == 0xc2 {
+			name = dropControls(name)
+			break
+		}
+	}
+	if len(name) > maxField {
+		cut := maxField
+		for cut > maxField-utf8.UTFMax && !utf8.RuneStart(name[cut]) {
+			cut--
+		}
+		name = name[:cut]
+	}
+	if len(name) == 0 || string(name) == "." || string(name) == ".." {
+		return nil
+	}
+	return name
+}
+
+func isSeparator(c byte) bool { return c == '/' || c == '\\' }
+
+func dropControls(name []byte) []byte {
+	kept := make([]byte, 0, len(name))
+	for len(name) > 0 {
+		r, n := utf8.DecodeRune(name)
+		if !unicode.IsControl(r) {
+			kept = append(kept, name[:n]...)
+		}
+		name = name[n:]
+	}
+	return kept
+}
+
+// informativeType returns a Content-Type value as it stands, or nothing when it says nothing about the blob:
+// the two defaults of clients that do not know, and values that could not be sent back in a header.
+func informativeType(v []byte) []byte {
+	v = trimBlanks(v)
+	media := v
+	slash := false
+	for i, c := range v {
+		switch {
+		case c < ' ' && c != '\t' || c >= 0x7f:
+			return nil
+		case c == '/':
+			slash = true
+		case c == ';' && len(media) == len(v):
+			media = v[:i]
+		}
+	}
+	media = trimBlanks(media)
+	if !slash || len(v) > maxField || equalFold(media, "application/octet-stream") ||
+		equalFold(media, "application/x-www-form-urlencoded") {
+		return nil
+	}
+	return v
+}
+
+// equalFold compares with a text that is ASCII in lower case.
+func equalFold(b []byte, lower string) bool {
+	if len(b) != len(lower) {
+		return false
+	}
+	for i, c := range b {
+		if lowerASCII(c) != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func lowerASCII(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+func trimBlanks(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// isToken reports whether b is a token: the characters that RFC 2045 and RFC 9110 both allow, which is all that
+// field names and unquoted boundaries use in practice.
+func isToken(b []byte) bool {
+	for _, c := range b {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-':
+		case c == '!', '#' <= c && c <= '\'', c == '*', c == '+', c == '.', c == '^', c == '_', c == '`', c == '|', c == '~':
+		default:
+			return false
+		}
+	}
+	return len(b) > 0
+}
