@@ -89,16 +89,16 @@ func (n *node) surviveBytes(loss Loss, rng *rand.Rand) content {
 		return n.now.clone()
 	}
 	left := n.base.clone()
-	fate := func(int) fate { return drop }
+	fateOf := func(int) fate { return drop }
 	if loss == LoseSome {
-		fate = drawFates(len(n.changes), rng)
+		fateOf = drawFates(len(n.changes), rng)
 	}
 	for i, c := range n.changes {
 		if c.state == synced {
 			c.apply(&left)
 			continue
 		}
-		switch f := fate(i); {
+		switch f := fateOf(i); {
 		case f == drop:
 		case f == keep || c.kind != changeBytes:
 			c.apply(&left)
