@@ -1,0 +1,232 @@
+package raftstore
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"time"
+)
+
+// Requests on channelAdmit: one JSON line each way, then the connection ends.
+const (
+	opHello  = "hello"  // who are you, and what do you know?
+	opForget = "forget" // to the leader: I lost my state, take me out of the members
+	opJoin   = "join"   // to the leader: add me as a voter
+)
+
+type admitRequest struct {
+	Op   string `json:"op"`
+	From string `json:"from"` // id of the server that asks
+}
+
+// Stages of a server's own state.
+const (
+	stageEmpty   = "empty"   // no configuration
+	stageFormed  = "formed"  // a bootstrap configuration, and no leader was ever heard of
+	stageRunning = "running" // part of a cluster that has had a leader
+)
+
+type admitReply struct {
+	ID    string `json:"id"`
+	Stage string `json:"stage"`
+	// Members are the configuration's ids, sorted; for an empty server those that it is willing to
+	// bootstrap with.
+	Members []string `json:"members"`
+	Leader  string   `json:"leader,omitempty"`
+	Error   string   `json:"error,omitempty"`
+}
+
+const maxAdmitBytes = 64 << 10
+
+// about describes this server.
+func (s *Store) about() admitReply {
+	reply := admitReply{ID: s.cfg.ID, Stage: stageRunning}
+	for _, server := range s.configuration() {
+		reply.Members = append(reply.Members, string(server.ID))
+	}
+	slices.Sort(reply.Members)
+	reply.Leader, _ = s.Leader()
+	switch {
+	case len(reply.Members) == 0:
+		reply.Stage, reply.Members = stageEmpty, s.peers
+	case s.raft.LastIndex() <= 1: // the bootstrap entry is the first, a leader's first entry the second
+		reply.Stage = stageFormed
+	}
+	return reply
+}
+
+// serveAdmission answers one request of another server.
+func (s *Store) serveAdmission(conn net.Conn) {
+	_ = conn.SetDeadline(time.Now().Add(s.cfg.Timeouts.Request))
+	var request admitRequest
+	line, err := bufio.NewReader(io.LimitReader(conn, maxAdmitBytes)).ReadBytes('\n')
+	if err != nil || json.Unmarshal(line, &request) != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeouts.Request)
+	defer cancel()
+	switch request.Op {
+	case opHello:
+	case opForget:
+		err = s.RemoveServer(ctx, request.From)
+	case opJoin:
+		err = s.AddVoter(ctx, request.From)
+	default:
+		err = fmt.Errorf("unknown request %q", request.Op)
+	}
+	reply := s.about()
+	if err != nil {
+		reply.Error = err.Error()
+	}
+	if request.Op != opHello {
+		s.logger.Info("raft: "+request.Op+" asked for", "server", request.From, "error", reply.Error)
+	}
+	_ = json.NewEncoder(conn).Encode(reply)
+}
+
+// ask sends a request to another server.
+func (s *Store) ask(ctx context.Context, address, op string) (admitReply, error) {
+	var reply admitReply
+	conn, err := s.stream.dialChannel(address, channelAdmit, min(s.cfg.Timeouts.Request, 2*s.cfg.Timeouts.Heartbeat))
+	if err != nil {
+		return reply, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	_ = conn.SetDeadline(time.Now().Add(s.cfg.Timeouts.Request))
+	if err := json.NewEncoder(conn).Encode(admitRequest{Op: op, From: s.cfg.ID}); err != nil {
+		return reply, fmt.Errorf("%s to %s: %w", op, address, err)
+	}
+	if err := json.NewDecoder(io.LimitReader(conn, maxAdmitBytes)).Decode(&reply); err != nil {
+		return reply, fmt.Errorf("%s to %s: %w", op, address, err)
+	}
+	if reply.Error != "" {
+		return reply, fmt.Errorf("%s to %s: %s", op, address, reply.Error)
+	}
+	return reply, nil
+}
+
+// seekAdmission asks around until this server is a member of a cluster with a leader.
+func (s *Store) seekAdmission(ctx context.Context) {
+	tick := time.NewTicker(s.cfg.Timeouts.Heartbeat / 2)
+	defer tick.Stop()
+	var err error
+	for complaint := ""; ; {
+		// After a request to join that failed, being listed proves nothing: the entry may be taken back.
+		if err == nil && s.settled() {
+			return
+		}
+		err = s.admission(ctx)
+		if err != nil && err.Error() != complaint && ctx.Err() == nil {
+			complaint = err.Error()
+			s.logger.Warn("raft: not yet part of a cluster", "reason", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// settled says whether this server is a member of a cluster that has a leader.
+func (s *Store) settled() bool {
+	own := s.about()
+	return own.Stage != stageEmpty && own.Leader != "" && slices.Contains(own.Members, s.cfg.ID)
+}
+
+// admission takes one step of the table in the package comment. An error says what is in the way.
+func (s *Store) admission(ctx context.Context) error {
+	own := s.about()
+	replies, odd := s.survey(ctx, own)
+	leader, member, running := "", false, false
+	alike := 1 // servers that would form a cluster of just these peers
+	for _, r := range replies {
+		if r.Stage == stageRunning {
+			running = true
+			if r.Leader != "" && r.Leader != s.cfg.ID {
+				leader, member = r.Leader, slices.Contains(r.Members, s.cfg.ID)
+			}
+		} else if slices.Equal(r.Members, s.peers) {
+			alike++
+		} else if odd == nil {
+			odd = fmt.Errorf("%s has peers %v, this master has %v", r.ID, r.Members, s.peers)
+		}
+	}
+	switch {
+	case own.Stage != stageEmpty:
+		if leader == "" {
+			return odd
+		}
+		if member {
+			return nil
+		}
+		return s.join(ctx, leader)
+	case leader != "":
+		if _, err := s.ask(ctx, leader, opForget); err != nil {
+			return err
+		}
+		// From here on nobody counts on a vote of this server that it does not remember.
+		s.stream.open.Store(true)
+		return s.join(ctx, leader)
+	case running:
+		return fmt.Errorf("the cluster of %v has no leader; this master has no state and waits", s.peers)
+	case alike <= len(s.peers)/2:
+		if odd != nil {
+			return odd
+		}
+		return fmt.Errorf("%d of %d masters of %v are up", alike, len(s.peers), s.peers)
+	}
+	if err := s.raft.BootstrapCluster(configurationOf(s.peers)).Error(); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	s.logger.Info("raft: cluster formed", "members", s.peers)
+	s.stream.open.Store(true)
+	return nil
+}
+
+func (s *Store) join(ctx context.Context, leader string) error {
+	_, err := s.ask(ctx, leader, opJoin)
+	return err
+}
+
+// survey says hello to all peers at once, and to the members that this server knows of. The error tells of
+// a peer that calls itself something else than its entry in the list, which is left out of the replies.
+func (s *Store) survey(ctx context.Context, own admitReply) (replies []admitReply, odd error) {
+	addresses := slices.Concat(s.peers, own.Members)
+	slices.Sort(addresses)
+	addresses = slices.Compact(addresses)
+	type answer struct {
+		address string
+		reply   admitReply
+		err     error
+	}
+	answers := make(chan answer, len(addresses))
+	asked := 0
+	for _, address := range addresses {
+		if address == s.cfg.ID {
+			continue
+		}
+		asked++
+		go func() {
+			reply, err := s.ask(ctx, address, opHello)
+			answers <- answer{address, reply, err}
+		}()
+	}
+	for range asked {
+		a := <-answers
+		switch {
+		case a.err != nil:
+		case a.reply.ID != a.address:
+			odd = fmt.Errorf("the master at %s advertises %s: list masters by the addresses that they advertise",
+				a.address, a.reply.ID)
+		default:
+			replies = append(replies, a.reply)
+		}
+	}
+	return replies, odd
+}

@@ -1,0 +1,109 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+)
+
+const (
+	// lockWait is how long the log's lock is waited for: a predecessor that is shutting down needs a moment.
+	lockWait        = 2 * time.Second
+	logCacheEntries = 512
+	keepSnapshots   = 2
+)
+
+// keyOwnID is where the stable store keeps the id under which the directory was last used.
+var keyOwnID = []byte("OwnID")
+
+// disk is what lies under a Store's directory.
+type disk struct {
+	bolt      *raftboltdb.BoltStore
+	logs      raft.LogStore
+	snapshots raft.SnapshotStore
+}
+
+func openDisk(dir string, logger hclog.Logger) (*disk, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("create raft directory: %w", err)
+	}
+	bolt, err := raftboltdb.New(raftboltdb.Options{
+		Path: filepath.Join(dir, "raft.db"),
+		BoltOptions: &bbolt.Options{
+			Timeout:        lockWait,
+			NoFreelistSync: true,
+			FreelistType:   bbolt.FreelistMapType,
+		},
+		MsgpackUseNewTimeFormat: true,
+	})
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return nil, fmt.Errorf("open raft log in %s: %w", dir, ErrInUse)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open raft log in %s: %w", dir, err)
+	}
+	logs, err := raft.NewLogCache(logCacheEntries, bolt)
+	if err != nil {
+		return nil, errors.Join(err, bolt.Close())
+	}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, keepSnapshots, logger)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open raft snapshots in %s: %w", dir, err), bolt.Close())
+	}
+	return &disk{bolt: bolt, logs: logs, snapshots: snapshots}, nil
+}
+
+func (d *disk) close() error { return d.bolt.Close() }
+
+// ownID returns the id under which the directory was last used, "" if it never was.
+func (d *disk) ownID() (string, error) {
+	id, err := d.bolt.Get(keyOwnID)
+	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		return "", nil
+	}
+	return string(id), err
+}
+
+func (d *disk) setOwnID(id string) error { return d.bolt.Set(keyOwnID, []byte(id)) }
+
+// machineAdapter gives a StateMachine the shape that raft wants.
+type machineAdapter struct{ machine StateMachine }
+
+func (a machineAdapter) Apply(entry *raft.Log) any { return a.machine.Apply(entry.Data) }
+
+func (a machineAdapter) Snapshot() (raft.FSMSnapshot, error) {
+	state, err := a.machine.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return snapshotAdapter{state}, nil
+}
+
+// Restore leaves closing to raft, which does it whatever happens here.
+func (a machineAdapter) Restore(from io.ReadCloser) error { return a.machine.Restore(from) }
+
+type snapshotAdapter struct{ state io.WriterTo }
+
+func (s snapshotAdapter) Persist(sink raft.SnapshotSink) error {
+	if _, err := s.state.WriteTo(sink); err != nil {
+		return errors.Join(err, sink.Cancel())
+	}
+	return sink.Close()
+}
+
+func (snapshotAdapter) Release() {}
+
+// blindMachine lets raft read the configuration in a directory without touching the real state.
+type blindMachine struct{}
+
+func (blindMachine) Apply(*raft.Log) any                 { return nil }
+func (blindMachine) Snapshot() (raft.FSMSnapshot, error) { return nil, errors.ErrUnsupported }
+func (blindMachine) Restore(io.ReadCloser) error         { return nil }

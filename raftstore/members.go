@@ -1,0 +1,86 @@
+package raftstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
+
+// Member is a server of the cluster.
+type Member struct {
+	ID     string // advertised host:port
+	Voter  bool
+	Leader bool // as far as this server knows
+}
+
+// Members lists the cluster's latest configuration as this server knows it, in the order of joining; it is
+// empty until this server has become part of one.
+func (s *Store) Members() []Member {
+	leader, _ := s.Leader()
+	var members []Member
+	for _, server := range s.configuration() {
+		id := string(server.ID)
+		members = append(members, Member{ID: id, Voter: server.Suffrage == raft.Voter, Leader: id == leader})
+	}
+	return members
+}
+
+// AddVoter makes the server that advertises id a member. It is nothing new for one that is a member. Errors
+// are those of Propose and ErrConfig for a malformed id.
+//
+// Growing from one member to two needs the second one up: the change is only complete when both have it.
+func (s *Store) AddVoter(ctx context.Context, id string) error {
+	if err := checkAddress(id); err != nil {
+		return err
+	}
+	return s.await(ctx, func() error {
+		return s.explain(s.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(id), 0, 0).Error())
+	})
+}
+
+// RemoveServer takes a server out of the cluster; one that is no member is nothing new. A leader that takes
+// itself out stops leading. Errors are those of Propose, and ErrConfig for the last voter.
+func (s *Store) RemoveServer(ctx context.Context, id string) error {
+	if !s.IsLeader() {
+		return s.explain(raft.ErrNotLeader)
+	}
+	voters, known := 0, false
+	for _, m := range s.Members() {
+		if m.Voter {
+			voters++
+		}
+		known = known || m.ID == id
+	}
+	if !known {
+		return nil
+	}
+	if voters == 1 {
+		return fmt.Errorf("%w: %s is the last voter of the cluster", ErrConfig, id)
+	}
+	return s.await(ctx, func() error {
+		return s.explain(s.raft.RemoveServer(raft.ServerID(id), 0, 0).Error())
+	})
+}
+
+// TransferLeadership hands leadership to the member to, or to the most advanced one when to is "". It
+// returns once the other server has been told to take over, within about Timeouts.Election. Errors are
+// those of Propose, and ErrConfig when to is no other voter.
+func (s *Store) TransferLeadership(ctx context.Context, to string) error {
+	if !s.IsLeader() {
+		return s.explain(raft.ErrNotLeader)
+	}
+	found := false
+	for _, m := range s.Members() {
+		found = found || m.Voter && m.ID != s.cfg.ID && (to == "" || m.ID == to)
+	}
+	if !found {
+		return fmt.Errorf("%w: no other voter %s to hand leadership to", ErrConfig, to)
+	}
+	return s.await(ctx, func() error {
+		if to == "" {
+			return s.explain(s.raft.LeadershipTransfer().Error())
+		}
+		return s.explain(s.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)).Error())
+	})
+}
