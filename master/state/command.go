@@ -1,0 +1,151 @@
+package state
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"weed/internal/blob"
+)
+
+var (
+	// ErrMalformed says that a command's bytes do not fit its kind.
+	ErrMalformed = errors.New("malformed command")
+	// ErrUnknown says that a command's version or kind is not known here; it comes from a newer master.
+	ErrUnknown = errors.New("unknown command")
+	// ErrExhausted says that no keys, or no volume ids, are left.
+	ErrExhausted = errors.New("exhausted")
+	// ErrCorrupt says that a snapshot is damaged or not understood.
+	ErrCorrupt = errors.New("corrupt snapshot")
+)
+
+const commandVersion = 1
+
+type kind byte
+
+const (
+	kindLeaseKeys         kind = 1
+	kindRaiseKeys         kind = 2
+	kindAllocateVolumeIDs kind = 3
+	kindRaiseVolumeID     kind = 4
+	kindSetClusterID      kind = 5
+)
+
+// MaxKey is the last key of the sequence. Keys above it, which another system's volumes may hold, are never
+// leased, so they cannot collide.
+const MaxKey blob.Key = 1<<63 - 1
+
+// KeyRange is a block of needle keys, both ends belong to it.
+type KeyRange struct {
+	First, Last blob.Key
+}
+
+// Len returns the number of keys in the block.
+func (r KeyRange) Len() uint64 { return uint64(r.Last-r.First) + 1 }
+
+// VolumeIDRange is a block of volume ids, both ends belong to it.
+type VolumeIDRange struct {
+	First, Last blob.VolumeID
+}
+
+// ClusterID tells one cluster from another. The zero value is no id.
+type ClusterID [16]byte
+
+// String returns the id as 32 hex digits.
+func (id ClusterID) String() string { return hex.EncodeToString(id[:]) }
+
+// Command is an encoded command whose result is an R.
+type Command[R any] struct {
+	encoded []byte
+}
+
+// Bytes returns the command as it goes into the log. The caller may not change them.
+func (c Command[R]) Bytes() []byte { return c.encoded }
+
+// Result gives what Machine.Apply returned for this command its type.
+func (c Command[R]) Result(applied any) (R, error) {
+	var zero R
+	switch result := applied.(type) {
+	case R:
+		return result, nil
+	case error:
+		return zero, result
+	default:
+		return zero, fmt.Errorf("command resulted in %T, not %T", applied, zero)
+	}
+}
+
+// Proposer puts a command into the Raft log and returns what Machine.Apply returned for it, or its error.
+// raftstore.Store is one.
+type Proposer interface {
+	Propose(ctx context.Context, command []byte) (any, error)
+}
+
+// Do proposes a command and returns its result. Errors are those of the proposer and of the command.
+func Do[R any](ctx context.Context, to Proposer, command Command[R]) (R, error) {
+	applied, err := to.Propose(ctx, command.Bytes())
+	if err != nil {
+		var zero R
+		return zero, err
+	}
+	return command.Result(applied)
+}
+
+// LeaseKeys takes the next count keys, at least one, out of the sequence. Given twice it takes two blocks.
+// Result: ErrExhausted if fewer are left up to MaxKey.
+func LeaseKeys(count uint64) Command[KeyRange] {
+	return Command[KeyRange]{binary.BigEndian.AppendUint64(head(kindLeaseKeys), count)}
+}
+
+// RaiseKeys makes the sequence go on above a key that was found in use; a lower one changes nothing.
+// Result: ErrMalformed above MaxKey.
+func RaiseKeys(above blob.Key) Command[blob.Key] {
+	return Command[blob.Key]{binary.BigEndian.AppendUint64(head(kindRaiseKeys), uint64(above))}
+}
+
+// AllocateVolumeIDs takes the next count ids, at least one. Given twice it takes two blocks. Result:
+// ErrExhausted if fewer are left.
+func AllocateVolumeIDs(count uint32) Command[VolumeIDRange] {
+	return Command[VolumeIDRange]{binary.BigEndian.AppendUint32(head(kindAllocateVolumeIDs), count)}
+}
+
+// RaiseVolumeID makes the ids go on above one that was found in use; a lower one changes nothing.
+func RaiseVolumeID(above blob.VolumeID) Command[blob.VolumeID] {
+	return Command[blob.VolumeID]{binary.BigEndian.AppendUint32(head(kindRaiseVolumeID), uint32(above))}
+}
+
+// SetClusterID gives the cluster its id, drawn at random by the proposer, unless it has one. Result: the id
+// in force from then on, be it this one or an earlier one; ErrMalformed for the zero id.
+func SetClusterID(id ClusterID) Command[ClusterID] {
+	return Command[ClusterID]{append(head(kindSetClusterID), id[:]...)}
+}
+
+func head(k kind) []byte { return append(make([]byte, 0, 18), commandVersion, byte(k)) }
+
+// split takes a command apart and checks its version and the size of its fields.
+func split(command []byte) (kind, []byte, error) {
+	if len(command) < 2 {
+		return 0, nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(command))
+	}
+	if command[0] != commandVersion {
+		return 0, nil, fmt.Errorf("%w: version %d", ErrUnknown, command[0])
+	}
+	k, fields := kind(command[1]), command[2:]
+	size := 0
+	switch k {
+	case kindLeaseKeys, kindRaiseKeys:
+		size = 8
+	case kindAllocateVolumeIDs, kindRaiseVolumeID:
+		size = 4
+	case kindSetClusterID:
+		size = len(ClusterID{})
+	default:
+		return 0, nil, fmt.Errorf("%w: kind %d", ErrUnknown, k)
+	}
+	if len(fields) != size {
+		return 0, nil, fmt.Errorf("%w: kind %d with %d bytes of fields", ErrMalformed, k, len(fields))
+	}
+	return k, fields, nil
+}
