@@ -101,7 +101,8 @@ func formBoundary(contentType []byte) (boundary []byte, isForm bool, err error) 
 		}
 	}
 	_, values, err := mime.ParseMediaType(string(contentType))
-	if err != nil || values["boundary"] == "" {
+	// The encoded form boundary*= could smuggle line ends in, which no delimiter may hold.
+	if err != nil || values["boundary"] == "" || !isFieldValue([]byte(values["boundary"])) {
 		return nil, true, fmt.Errorf("%w: the Content-Type header carries no valid boundary parameter", ErrMalformed)
 	}
 	return []byte(values["boundary"]), true, nil
