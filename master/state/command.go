@@ -99,8 +99,8 @@ func LeaseKeys(count uint64) Command[KeyRange] {
 	return Command[KeyRange]{binary.BigEndian.AppendUint64(head(kindLeaseKeys), count)}
 }
 
-// RaiseKeys makes the sequence go on above a key that was found in use; a lower one changes nothing.
-// Result: ErrMalformed above MaxKey.
+// RaiseKeys makes the sequence go on above a key that was found in use. A key that is lower than the last
+// one leased, or that lies outside of the sequence, above MaxKey, changes nothing: it cannot be leased again.
 func RaiseKeys(above blob.Key) Command[blob.Key] {
 	return Command[blob.Key]{binary.BigEndian.AppendUint64(head(kindRaiseKeys), uint64(above))}
 }

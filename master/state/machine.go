@@ -84,10 +84,9 @@ func (r *records) leaseKeys(count uint64) any {
 }
 
 func (r *records) raiseKeys(above blob.Key) any {
-	if above > MaxKey {
-		return fmt.Errorf("%w: key %d is outside of the sequence", ErrMalformed, above)
+	if above <= MaxKey {
+		r.lastKey = max(r.lastKey, above)
 	}
-	r.lastKey = max(r.lastKey, above)
 	return r.lastKey
 }
 

@@ -86,7 +86,7 @@ func decode(from io.Reader) (records, error) {
 		return records{}, fmt.Errorf("%w: version %d is not known", ErrCorrupt, version)
 	}
 	var restored records
-	seen := sectionEnd
+	last := sectionEnd
 	for {
 		sum := r.sum.Sum32()
 		kind, content, err := r.section()
@@ -94,12 +94,16 @@ func decode(from io.Reader) (records, error) {
 			return records{}, err
 		}
 		if kind == sectionEnd {
-			return restored, r.end(sum, content, seen)
+			if last < sectionVolumes {
+				return records{}, fmt.Errorf("%w: sections are missing", ErrCorrupt)
+			}
+			return restored, r.end(sum, content)
 		}
-		if kind <= seen {
-			return records{}, fmt.Errorf("%w: section %d after section %d", ErrCorrupt, kind, seen)
+		// The first two sections are always there, so that a snapshot without them is a broken one.
+		if kind <= last || kind > last+1 && kind <= sectionVolumes {
+			return records{}, fmt.Errorf("%w: section %d after section %d", ErrCorrupt, kind, last)
 		}
-		seen = kind
+		last = kind
 		if err := restored.set(kind, content); err != nil {
 			return records{}, err
 		}
@@ -138,20 +142,23 @@ func (r *records) set(kind section, content []byte) error {
 		r.lastVolume = blob.VolumeID(binary.BigEndian.Uint32(content))
 	case sectionCluster:
 		r.cluster = ClusterID(content)
+		if r.cluster == (ClusterID{}) {
+			return fmt.Errorf("%w: zero cluster id", ErrCorrupt)
+		}
 	}
 	return nil
 }
 
-// end checks the checksum, that the obligatory sections were there, and that nothing follows.
-func (r *snapshotReader) end(sum uint32, content []byte, last section) error {
+// end checks the checksum and that nothing follows.
+func (r *snapshotReader) end(sum uint32, content []byte) error {
 	if got := binary.BigEndian.Uint32(content); got != sum {
 		return fmt.Errorf("%w: checksum %08x, computed %08x", ErrCorrupt, got, sum)
 	}
-	if last < sectionVolumes {
-		return fmt.Errorf("%w: sections are missing", ErrCorrupt)
-	}
-	if _, err := r.from.ReadByte(); !errors.Is(err, io.EOF) {
+	switch _, err := r.from.ReadByte(); {
+	case err == nil:
 		return fmt.Errorf("%w: bytes behind the end", ErrCorrupt)
+	case !errors.Is(err, io.EOF):
+		return fmt.Errorf("read snapshot: %w", err)
 	}
 	return nil
 }
