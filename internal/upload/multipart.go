@@ -128,48 +128,32 @@ func readHeader(b []byte) (h partHeader, data []byte, ok bool) {
 			return h, nil, false
 		}
 		name, value := line[:colon], trimBlanks(line[colon+1:])
-		if !isToken(name) || !isFieldValue(value) || !h.set(name, value) {
+		if !isFieldValue(value) || !h.set(name, value) {
 			return h, nil, false
 		}
 	}
 	return h, nil, false
 }
 
-// set stores a field. It is false for the one that changes how the data reads.
+// set stores a field. It is false for a malformed name, and for the field that changes how the data reads.
 func (h *partHeader) set(name, value []byte) bool {
 	var field *[]byte
-	switch len(name) {
-	case len("content-type"):
-		if equalFold(name, "content-type") {
-			field = &h.mime
-		}
-	case len("content-disposition"):
-		if equalFold(name, "content-disposition") {
-			field = &h.disposition
-		}
-	case len("content-encoding"):
-		if equalFold(name, "content-encoding") {
-			field = &h.encoding
-		}
-	case len("content-md5"):
-		if equalFold(name, "content-md5") {
-			field = &h.md5
-		}
-	case len("content-transfer-encoding"):
-		return !equalFold(name, "content-transfer-encoding") || !equalFold(value, "quoted-printable")
+	switch {
+	case equalFold(name, "Content-Disposition"):
+		field = &h.disposition
+	case equalFold(name, "Content-Type"):
+		field = &h.mime
+	case equalFold(name, "Content-Encoding"):
+		field = &h.encoding
+	case equalFold(name, "Content-MD5"):
+		field = &h.md5
+	case equalFold(name, "Content-Transfer-Encoding"):
+		return !equalFold(value, "quoted-printable")
+	default:
+		return isToken(name)
 	}
-	if field != nil && *field == nil {
+	if *field == nil {
 		*field = value
-	}
-	return true
-}
-
-// isFieldValue reports whether all bytes may stand in a header value.
-func isFieldValue(v []byte) bool {
-	for _, c := range v {
-		if c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
 	}
 	return true
 }

@@ -62,30 +62,35 @@ func informativeType(v []byte) []byte {
 	media := v
 	slash := false
 	for i, c := range v {
-		switch {
-		case c < ' ' && c != '\t' || c >= 0x7f:
-			return nil
-		case c == '/':
-			slash = true
-		case c == ';' && len(media) == len(v):
-			media = v[:i]
+		slash = slash || c == '/'
+		if c == ';' {
+			media = trimBlanks(v[:i])
+			break
 		}
 	}
-	media = trimBlanks(media)
-	if !slash || len(v) > maxField || equalFold(media, "application/octet-stream") ||
-		equalFold(media, "application/x-www-form-urlencoded") {
+	if !slash || len(v) > maxField || !isASCIIValue(v) || equalFold(media, "application/octet-stream") || equalFold(media, "application/x-www-form-urlencoded") {
 		return nil
 	}
 	return v
 }
 
-// equalFold compares with a text that is ASCII in lower case.
-func equalFold(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
+func isASCIIValue(b []byte) bool {
+	for _, c := range b {
+		if c >= utf8.RuneSelf || classes[c]&valueByte == 0 {
+			return false
+		}
 	}
+	return true
+}
+
+// equalFold compares ASCII text in any case. The usual spelling, given as text, is the fast one.
+func equalFold(b []byte, text string) bool {
+	return string(b) == text || len(b) == len(text) && equalFolded(b, text)
+}
+
+func equalFolded(b []byte, text string) bool {
 	for i, c := range b {
-		if lowerASCII(c) != lower[i] {
+		if lowerASCII(c) != lowerASCII(text[i]) {
 			return false
 		}
 	}
@@ -109,16 +114,41 @@ func trimBlanks(b []byte) []byte {
 	return b
 }
 
-// isToken reports whether b is a token: the characters that RFC 2045 and RFC 9110 both allow, which is all that
-// field names and unquoted boundaries use in practice.
+// The classes of bytes in headers.
+const (
+	tokenByte = 1 << iota // allowed in a token by RFC 2045 and RFC 9110 alike
+	valueByte             // allowed in a field value
+)
+
+var classes = func() (c [256]uint8) {
+	const tokens = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	for i := range len(tokens) {
+		c[tokens[i]] |= tokenByte
+	}
+	for i := range c {
+		if i >= ' ' && i != 0x7f || i == '\t' {
+			c[i] |= valueByte
+		}
+	}
+	return c
+}()
+
+// isToken reports whether b is a token, as field names and unquoted boundaries are.
 func isToken(b []byte) bool {
 	for _, c := range b {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-':
-		case c == '!', '#' <= c && c <= '\'', c == '*', c == '+', c == '.', c == '^', c == '_', c == '`', c == '|', c == '~':
-		default:
+		if classes[c]&tokenByte == 0 {
 			return false
 		}
 	}
 	return len(b) > 0
+}
+
+// isFieldValue reports whether all bytes may stand in a header value.
+func isFieldValue(b []byte) bool {
+	for _, c := range b {
+		if classes[c]&valueByte == 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -33,13 +33,19 @@ func typeByExt[T Text](ext T) string {
 	if !ok {
 		return ""
 	}
-	i, found := slices.BinarySearchFunc(types, lower, func(t extType, lower []byte) int {
-		return strings.Compare(t.ext, string(lower))
-	})
-	if !found {
+	low, high := 0, len(types)
+	for low < high {
+		middle := (low + high) / 2
+		if types[middle].ext < string(lower) {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	if low == len(types) || types[low].ext != string(lower) {
 		return ""
 	}
-	return types[i].mime
+	return types[low].mime
 }
 
 // toLower writes the ASCII lower case of s to buf; ok is false if it does not fit.
