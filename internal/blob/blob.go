@@ -8,6 +8,16 @@
 // zero bytes (so an even number of digits), and the cookie as exactly eight hex digits:
 //
 //	3,01637037d6   ->  volume 3, key 0x01, cookie 0x637037d6
+//
+// In use:
+//
+//	p, err := blob.ParsePath("/3,01637037d6_1.jpg")
+//	if err != nil {
+//		return err // names the text; errors.Is(err, blob.ErrMalformed)
+//	}
+//	p.Volume, p.Key, p.Cookie // 3, 2, 0x637037d6
+//	p.String()                // "3,02637037d6"
+//	p.Ext                     // ".jpg"
 package blob
 
 import (
@@ -15,6 +25,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // VolumeID names a volume within a cluster. Zero is never a valid id.
@@ -84,19 +95,16 @@ func AppendKeyCookie(dst []byte, key Key, cookie Cookie) []byte {
 }
 
 // ParseKeyCookie reads 9 to 24 hex digits in either case, the last eight of them the cookie, and an
-// optional `_N` with a decimal N that is added to the key (the N-th of several fids assigned at once).
+// optional `_N` with a decimal N that is added to the key (the N-th of several fids assigned at once). A
+// sum that does not fit a key is malformed.
 func ParseKeyCookie[T ~string | ~[]byte](s T) (Key, Cookie, error) {
 	hexLen, delta := len(s), uint64(0)
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i] != '_' {
-			continue
-		}
+	if i := index(s, '_'); i >= 0 {
 		d, ok := parseDecimal(s[i+1:])
 		if !ok {
 			return 0, 0, malformed("fid", string(s))
 		}
 		hexLen, delta = i, d
-		break
 	}
 	if hexLen < 9 || hexLen > 24 {
 		return 0, 0, malformed("fid", string(s))
@@ -123,6 +131,9 @@ func ParseKeyCookie[T ~string | ~[]byte](s T) (Key, Cookie, error) {
 // optional extension (`.jpg`) and, behind the slash form, an optional file name. It is ParsePath
 // without the leading slash, for fids that stand alone.
 func ParseFileID(s string) (FileID, error) {
+	if len(s) > 0 && s[0] == '/' {
+		return FileID{}, malformed("fid", s)
+	}
 	f, err := ParsePath(s)
 	return f.FileID, err
 }
@@ -130,9 +141,10 @@ func ParseFileID(s string) (FileID, error) {
 // Path is a parsed URL path of a blob.
 type Path struct {
 	FileID
-	// Name is the file name that the client put into the path, "" where there is none.
+	// Name is the file name that the client put into the path, "" where there is none. It has no slash.
 	Name string
-	// Ext is the extension with its dot (".jpg"), from Name or from the fid itself; "" where there is none.
+	// Ext is what follows the last dot, with the dot (".jpg"), of Name or of the fid itself; "" where there
+	// is no dot.
 	Ext string
 }
 
@@ -140,47 +152,37 @@ type Path struct {
 //
 //	/3,01637037d6   /3,01637037d6.jpg   /3/01637037d6   /3/01637037d6.jpg   /3/01637037d6/name.jpg
 //
-// with or without the leading slash. The path is expected decoded. No allocation but for Name and Ext.
+// with or without the leading slash. A `_N` stands right behind the hex digits, before an extension. The
+// path is expected decoded. No allocation but for Name and Ext.
 func ParsePath[T ~string | ~[]byte](path T) (Path, error) {
-	var p Path
 	s := path
 	if len(s) > 0 && s[0] == '/' {
 		s = s[1:]
 	}
-	sep := -1
-	for i := range len(s) {
-		if s[i] == ',' || s[i] == '/' {
-			sep = i
-			break
-		}
+	comma, slash := index(s, ','), index(s, '/')
+	sep := comma
+	if comma < 0 || slash >= 0 && slash < comma {
+		sep = slash
 	}
 	if sep < 0 {
-		return p, malformed("fid", string(path))
+		return Path{}, malformed("fid", string(path))
 	}
 	vid, ok := parseDecimal(s[:sep])
 	if !ok || vid == 0 || vid > math.MaxUint32 {
-		return p, malformed("volume id", string(s[:sep]))
+		return Path{}, malformed("volume id", string(s[:sep]))
 	}
-	rest := s[sep+1:]
-	end := len(rest)
-	for i := range len(rest) {
-		c := rest[i]
-		if c == '/' {
-			if s[sep] == ',' {
-				return p, malformed("fid", string(path))
-			}
-			p.Name = string(rest[i+1:])
-			end = i
-			break
+	var p Path
+	token := s[sep+1:]
+	if i := index(token, '/'); i >= 0 {
+		p.Name = string(token[i+1:])
+		if sep == comma || index(p.Name, '/') >= 0 {
+			return Path{}, malformed("fid", string(path))
 		}
+		token = token[:i]
 	}
-	token := rest[:end]
-	for i := range len(token) {
-		if token[i] == '.' {
-			p.Ext = string(token[i:])
-			token = token[:i]
-			break
-		}
+	if i := index(token, '.'); i >= 0 {
+		p.Ext = extension(string(token[i:]))
+		token = token[:i]
 	}
 	if p.Name != "" {
 		p.Ext = extension(p.Name)
@@ -193,13 +195,22 @@ func ParsePath[T ~string | ~[]byte](path T) (Path, error) {
 	return p, nil
 }
 
-func extension(name string) string {
-	for i := len(name) - 1; i >= 0 && name[i] != '/'; i-- {
-		if name[i] == '.' {
-			return name[i:]
+func index[T ~string | ~[]byte](s T, c byte) int {
+	for i := range len(s) {
+		if s[i] == c {
+			return i
 		}
 	}
-	return ""
+	return -1
+}
+
+// extension returns the name from its last dot on, "" where it has none.
+func extension(name string) string {
+	i := strings.LastIndexByte(name, '.')
+	if i < 0 {
+		return ""
+	}
+	return name[i:]
 }
 
 func hexDigit(c byte) byte {

@@ -27,13 +27,20 @@ func VolumeFileName(collection string, id VolumeID) string {
 }
 
 // ParseVolumeFileName is the inverse of VolumeFileName: the collection is everything before the last '_'.
+// It refuses what VolumeFileName does not write ("_3", "03"), so that no two files claim one volume.
 func ParseVolumeFileName(base string) (collection string, id VolumeID, err error) {
 	digits := base
 	if i := strings.LastIndexByte(base, '_'); i >= 0 {
 		collection, digits = base[:i], base[i+1:]
 	}
-	if id, err = ParseVolumeID(digits); err != nil {
+	if id, err = ParseVolumeID(digits); err == nil {
+		err = CheckCollection(collection)
+	}
+	if err == nil && base != VolumeFileName(collection, id) {
+		err = malformed("volume file name", base)
+	}
+	if err != nil {
 		return "", 0, err
 	}
-	return collection, id, CheckCollection(collection)
+	return collection, id, nil
 }

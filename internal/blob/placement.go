@@ -1,7 +1,8 @@
 package blob
 
 // Placement is a replication code xyz: x further copies in other data centers, y further copies in other
-// racks of the same data center, z further copies on other servers of the same rack.
+// racks of the same data center, z further copies on other servers of the same rack. Each is 0 to 9, and xyz
+// as a decimal number fits a byte.
 type Placement struct {
 	DataCenters uint8 // x
 	Racks       uint8 // y

@@ -73,8 +73,8 @@ func TTLFromBytes(count, unit byte) TTL {
 // Bytes returns the stored form: count, unit.
 func (t TTL) Bytes() (count, unit byte) { return t.Count, byte(t.Unit) }
 
-// IsZero reports whether the TTL means "for ever".
-func (t TTL) IsZero() bool { return t.Count == 0 }
+// IsZero reports whether the TTL means "for ever", as one without a known unit does.
+func (t TTL) IsZero() bool { return t.Count == 0 || t.Unit == TTLNone || t.Unit > TTLYear }
 
 // Duration returns the length of the TTL, 0 for none.
 func (t TTL) Duration() time.Duration {
