@@ -185,7 +185,8 @@ func checkForm(tr *tree) (broken []string) {
 	return broken
 }
 
-// checkSleeps finds time.Sleep in tests, under whatever name package time is imported.
+// checkSleeps finds time.Sleep in tests, under whatever name package time is imported. Within synctest.Test
+// it is how fake time passes, and is fine.
 func checkSleeps(tr *tree) (broken []string) {
 	for _, f := range tr.files {
 		if !f.test {
@@ -201,16 +202,27 @@ func checkSleeps(tr *tree) (broken []string) {
 			}
 		}
 		ast.Inspect(f.syntax, func(n ast.Node) bool {
-			if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "Sleep" {
-				if x, ok := s.X.(*ast.Ident); ok && local != "" && x.Name == local {
-					broken = append(broken, fmt.Sprintf("%s: sleeps; wait for a condition or use testing/synctest",
-						tr.fset.Position(n.Pos())))
-				}
+			if call, ok := n.(*ast.CallExpr); ok && selects(call.Fun, "synctest", "Test") {
+				return false
+			}
+			if local != "" && selects(n, local, "Sleep") {
+				broken = append(broken, fmt.Sprintf("%s: sleeps; wait for a condition or use testing/synctest",
+					tr.fset.Position(n.Pos())))
 			}
 			return true
 		})
 	}
 	return broken
+}
+
+// selects reports whether n is the expression `of.name`.
+func selects(n ast.Node, of, name string) bool {
+	s, ok := n.(*ast.SelectorExpr)
+	if !ok || s.Sel.Name != name {
+		return false
+	}
+	x, ok := s.X.(*ast.Ident)
+	return ok && x.Name == of
 }
 
 // places are names that mean something on one machine only. They are written in two parts, so that this
@@ -299,6 +311,8 @@ func TestChecksFindWhatIsBroken(t *testing.T) {
 			map[string]string{"p/a_test.go": sound + "import \"time\"\n\nfunc f() { time.Sleep(1) }\n"}, "a_test.go:5:12: sleeps"},
 		{"sleep renamed", checkSleeps,
 			map[string]string{"p/a_test.go": sound + "import t \"time\"\n\nvar f = t.Sleep\n"}, "sleeps"},
+		{"sleep in fake time", checkSleeps, map[string]string{"p/a_test.go": sound + "import (\n\t\"testing/synctest\"\n" +
+			"\t\"time\"\n)\n\nfunc f() { synctest.Test(nil, func(*testing.T) { time.Sleep(1) }) }\n"}, ""},
 		{"sleep of others", checkSleeps,
 			map[string]string{"p/a_test.go": sound + "import \"time\"\n\nvar f = clock.Sleep\nvar _ time.Time\n"}, ""},
 		{"places", checkAllPlaces, map[string]string{"p/a.go": sound + "// network/root.\n"}, ""},
