@@ -1,0 +1,406 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"weed/internal/blob"
+)
+
+const (
+	// maxBatchBytes and maxBatchOps bound one commit, so that a burst does not make the first in it wait
+	// for the last. The count must fit batchMask.
+	maxBatchBytes = 8 << 20
+	maxBatchOps   = 1024
+	// copyLimit is the size from which on data is written from where it lies instead of being copied into
+	// the commit's buffer.
+	copyLimit = 32 << 10
+	// bufferLimit is the length from which on the commit's buffer is written and begun anew.
+	bufferLimit = 256 << 10
+)
+
+// committer is the volume's only writer. Operations queue up; its goroutine takes all that wait, appends
+// them with as few writes as can be, syncs once if the policy says so, publishes them in the index, and
+// answers them all. So a lone operation pays one sync, and a hundred that come together share one.
+//
+// The needles of one commit carry consecutive timestamps: the time of the commit with its low 12 bits
+// replaced by the needle's number in it. Commits never share the upper bits. Recovery reads from that which
+// needles were written together (see scanTail).
+type committer struct {
+	v       *Volume
+	idx     *idxWriter
+	wake    chan struct{} // capacity 1
+	stopped chan struct{} // closed when the goroutine has ended
+	dirty   atomic.Bool   // something was written since the last sync
+
+	mu      sync.Mutex // guards waiting and closed
+	waiting []*operation
+	closed  bool
+
+	// Owned by the goroutine.
+	end      int64  // committed length of the log
+	lastNs   uint64 // timestamp of the last needle
+	touched  bool   // something was written since the volume was opened
+	uncut    bool   // bytes of a failed commit are still in the file behind end
+	buf      []byte
+	inBatch  map[blob.Key]*operation // latest accepted operation of a key in this commit
+	accepted []*operation
+}
+
+// operation is one put or delete on its way through the committer.
+type operation struct {
+	needle *Needle
+	delete bool
+	sync   bool // durable before it is answered, whatever the policy
+	rec    record
+	entry  idxEntry
+	// size is the content length in bytes of what a delete removes.
+	size int64
+	err  error
+	done chan struct{} // capacity 1
+}
+
+var operations = sync.Pool{New: func() any { return &operation{done: make(chan struct{}, 1)} }}
+
+func (op *operation) release() {
+	op.needle, op.rec.data = nil, nil
+	if cap(op.rec.suffix) > 4<<10 {
+		op.rec.suffix = nil
+	}
+	*op = operation{rec: record{suffix: op.rec.suffix[:0]}, done: op.done}
+	operations.Put(op)
+}
+
+func newCommitter(v *Volume, idx *idxWriter, end int64, lastNs uint64) *committer {
+	c := &committer{
+		v: v, idx: idx, end: end, lastNs: lastNs,
+		wake:    make(chan struct{}, 1),
+		stopped: make(chan struct{}),
+		inBatch: map[blob.Key]*operation{},
+	}
+	go c.run()
+	return c
+}
+
+// do queues op and waits until it is decided.
+func (c *committer) do(op *operation) error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return fmt.Errorf("volume %d: %w", c.v.id, ErrClosed)
+	}
+	c.waiting = append(c.waiting, op)
+	first := len(c.waiting) == 1
+	c.mu.Unlock()
+	if first {
+		c.wakeUp()
+	}
+	<-op.done
+	return op.err
+}
+
+func (c *committer) wakeUp() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *committer) run() {
+	defer close(c.stopped)
+	var taken []*operation
+	for range c.wake {
+		for {
+			c.mu.Lock()
+			taken, c.waiting = c.waiting, taken[:0]
+			closed := c.closed
+			c.mu.Unlock()
+			if len(taken) == 0 {
+				c.flushIdx()
+				if closed {
+					return
+				}
+				break
+			}
+			for rest := taken; len(rest) > 0; {
+				n := batchLength(rest)
+				c.commit(rest[:n])
+				rest = rest[n:]
+			}
+			clear(taken)
+		}
+	}
+}
+
+// batchLength returns how many of the operations go into one commit.
+func batchLength(ops []*operation) int {
+	n, bytes := 0, int64(0)
+	for n < len(ops) && n < maxBatchOps && (n == 0 || bytes+ops[n].rec.length <= maxBatchBytes) {
+		bytes += ops[n].rec.length
+		n++
+	}
+	return n
+}
+
+// commit decides a batch: it appends what is acceptable, makes it durable, publishes it, and answers all.
+func (c *committer) commit(batch []*operation) {
+	err := c.cut()
+	end := c.end
+	if err == nil {
+		end = c.accept(batch)
+		err = c.append()
+	}
+	if err == nil && c.wantsSync() {
+		err = c.v.dat.Sync()
+		c.dirty.Store(err != nil)
+	}
+	if err != nil {
+		c.fail(batch, err)
+	} else {
+		c.publish(end)
+	}
+	for _, op := range batch {
+		op.done <- struct{}{}
+	}
+	clear(c.accepted)
+	c.accepted = c.accepted[:0]
+}
+
+// wantsSync says whether an accepted operation must be durable before it is answered.
+func (c *committer) wantsSync() bool {
+	for _, op := range c.accepted {
+		if op.sync || c.v.cfg.Sync == SyncAlways {
+			return true
+		}
+	}
+	return false
+}
+
+// accept checks each operation of the batch against the state that the ones before it leave, and gives the
+// good ones their place and time. It returns where the log will end.
+func (c *committer) accept(batch []*operation) (end int64) {
+	end = c.end
+	ns := max(uint64(c.v.cfg.Now().UnixNano())&^batchMask, c.lastNs&^batchMask+batchMask+1)
+	clear(c.inBatch)
+	for _, op := range batch {
+		if op.err = c.admit(op, end); op.err != nil {
+			continue
+		}
+		at := ns + uint64(len(c.accepted))
+		op.rec.stamp(at)
+		if c.v.superblock.Version == Version3 {
+			op.needle.AppendAtNs = at
+		}
+		op.entry = idxEntry{key: op.needle.Key, offset: uint32(end / needleAlignment), size: int32(op.rec.size)}
+		if op.delete {
+			op.entry.size = tombstoneSize
+		}
+		end += op.rec.length
+		c.lastNs = at
+		c.accepted = append(c.accepted, op)
+		if len(batch) > 1 {
+			c.inBatch[op.needle.Key] = op
+		}
+	}
+	return end
+}
+
+// admit says whether an operation may be appended at offset end. For a delete it lays out the tombstone.
+func (c *committer) admit(op *operation, end int64) error {
+	if err := c.v.denies(op.delete); err != nil {
+		return err
+	}
+	if before := c.inBatch[op.needle.Key]; before != nil {
+		switch {
+		case op.delete && (before.delete || before.needle.Cookie != op.needle.Cookie):
+			return ErrNotFound
+		case !before.delete && before.needle.Cookie != op.needle.Cookie:
+			return ErrCookie
+		case op.delete:
+			op.size = before.contentSize()
+			op.rec.encodeDelete(c.v.superblock.Version, op.needle, before.needle.Checksum)
+		}
+	} else if err := c.admitAgainstDisk(op); err != nil {
+		return err
+	}
+	if end+op.rec.length > MaxVolumeSizeBytes {
+		return fmt.Errorf("volume %d: %w", c.v.id, ErrFull)
+	}
+	return nil
+}
+
+// admitAgainstDisk compares the operation with the needle that the index knows under its key.
+func (c *committer) admitAgainstDisk(op *operation) error {
+	loc, ok := c.v.index.Get(op.needle.Key)
+	if !ok {
+		if op.delete {
+			return ErrNotFound
+		}
+		return nil
+	}
+	offset := int64(loc.Offset) * needleAlignment
+	var b [needleHeaderSize]byte
+	if err := readFull(c.v.dat, b[:], offset); err != nil {
+		return err
+	}
+	h := parseHeader(b[:])
+	switch {
+	case h.key != op.needle.Key || h.size != Size(loc.Size):
+		return &CorruptError{c.v.dat.Name(), offset, errOther.Error()}
+	case h.cookie != op.needle.Cookie && op.delete:
+		return ErrNotFound
+	case h.cookie != op.needle.Cookie:
+		return ErrCookie
+	case !op.delete:
+		return nil
+	}
+	old, err := readLayout(c.v.dat, c.v.superblock.Version, offset, h)
+	if err != nil {
+		return err
+	}
+	if c.v.expired(&old.Needle) {
+		return ErrNotFound
+	}
+	if op.size, err = old.contentSize(c.v.dat); err != nil {
+		return err
+	}
+	op.rec.encodeDelete(c.v.superblock.Version, op.needle, old.Checksum)
+	return nil
+}
+
+// contentSize is layout.contentSize for a put that is not on disk yet.
+func (op *operation) contentSize() int64 {
+	return ContentSize(op.needle.Data, op.needle.Gzipped)
+}
+
+// append writes the accepted records behind the end of the log.
+func (c *committer) append() error {
+	at := c.end
+	c.buf = c.buf[:0]
+	flush := func(b []byte) error {
+		if len(b) == 0 {
+			return nil
+		}
+		c.touched = true
+		c.dirty.Store(true)
+		_, err := c.v.dat.WriteAt(b, at)
+		at += int64(len(b))
+		return err
+	}
+	for _, op := range c.accepted {
+		r := &op.rec
+		if len(r.data) < copyLimit && len(c.buf) < bufferLimit {
+			c.buf = r.appendTo(c.buf)
+			continue
+		}
+		c.buf = append(c.buf, r.prefix[:r.prefixN]...)
+		if err := flush(c.buf); err != nil {
+			return err
+		}
+		if err := flush(r.data); err != nil {
+			return err
+		}
+		c.buf = append(c.buf[:0], r.suffix...)
+	}
+	return flush(c.buf)
+}
+
+// publish makes the accepted operations visible.
+func (c *committer) publish(end int64) {
+	for _, op := range c.accepted {
+		c.v.apply(op.entry)
+		c.idx.add(op.entry)
+	}
+	if len(c.accepted) > 0 {
+		c.v.stats.modifiedAtUnix.Store(c.v.cfg.Now().Unix())
+	}
+	c.end = end
+	c.v.stats.length.Store(end)
+}
+
+// fail answers every accepted operation with the disk's error, takes what was written of them back, and
+// keeps the volume from taking more.
+func (c *committer) fail(batch []*operation, err error) {
+	err = fmt.Errorf("append to volume %d: %w", c.v.id, diskError(err))
+	cause := CauseDamaged
+	if errors.Is(err, ErrNoSpace) {
+		cause = CauseNoSpace
+	}
+	if c.v.readOnly.set(cause, true) {
+		c.v.cfg.Logger.Error("volume turns read-only", "volume", c.v.id, "error", err)
+	}
+	for _, op := range batch {
+		if op.err == nil {
+			op.err = err
+		}
+	}
+	c.uncut = true
+	if cutErr := c.cut(); cutErr != nil {
+		c.v.cfg.Logger.Error("a failed append can't be cut off yet", "volume", c.v.id, "error", cutErr)
+	}
+}
+
+// cut removes the bytes of a failed commit, durably: until that has worked nothing else is appended.
+func (c *committer) cut() error {
+	if !c.uncut {
+		return nil
+	}
+	if err := c.v.dat.Truncate(c.end); err != nil {
+		return err
+	}
+	if c.v.cfg.Sync == SyncAlways {
+		if err := c.v.dat.Sync(); err != nil {
+			return err
+		}
+	}
+	c.uncut = false
+	return nil
+}
+
+func (c *committer) flushIdx() {
+	if c.idx.err != nil {
+		return
+	}
+	if err := c.idx.flush(); err != nil {
+		c.v.cfg.Logger.Error("index file is not written any more; the next start completes it", "volume", c.v.id, "error", err)
+	}
+}
+
+func (c *committer) syncIfDirty() error {
+	if !c.dirty.Swap(false) {
+		return nil
+	}
+	if err := c.v.dat.Sync(); err != nil {
+		c.dirty.Store(true)
+		c.v.readOnly.set(CauseDamaged, true)
+		return fmt.Errorf("sync volume %d: %w", c.v.id, diskError(err))
+	}
+	return nil
+}
+
+// stop decides what is queued, ends the goroutine, makes the files durable, and closes the index file, whose
+// length it returns.
+func (c *committer) stop() (idxBytes int64, err error) {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.wakeUp()
+	<-c.stopped
+	err = c.cut()
+	if err == nil {
+		err = c.syncIfDirty()
+	}
+	idxBytes, idxErr := c.idx.close(c.touched)
+	return idxBytes, errors.Join(err, idxErr)
+}
+
+// diskError gives a full disk its kind.
+func diskError(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return err
+}

@@ -1,0 +1,329 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"weed/internal/blob"
+	"weed/internal/vfs"
+)
+
+// Directory is a place for volumes.
+type Directory struct {
+	Path string
+	// MaxVolumes is the number of volumes that it may hold; 0 derives it from the room on the disk.
+	MaxVolumes int
+}
+
+// DirectoryStatus is what a directory tells of itself.
+type DirectoryStatus struct {
+	Path       string
+	MaxVolumes int
+	Volumes    int
+	Usage      vfs.Usage
+}
+
+// lockName is the file that keeps two processes from opening one directory.
+const lockName = ".weed.lock"
+
+// Store is the set of volumes in a server's directories.
+type Store struct {
+	fs   vfs.FS
+	cfg  Config
+	dirs []*directory
+
+	mu      sync.Mutex // guards changes of the set of volumes
+	closed  bool
+	volumes atomic.Pointer[map[blob.VolumeID]*placedVolume] // replaced, never changed
+
+	stopSync chan struct{}
+	syncDone chan struct{}
+}
+
+type directory struct {
+	Directory
+	lock io.Closer
+}
+
+type placedVolume struct {
+	*Volume
+	dir int
+}
+
+// OpenStore creates missing directories, locks them, and opens every volume in them. Volumes that can't be
+// opened are reported to the logger and left alone. A directory that can't be used is an error.
+func OpenStore(fsys vfs.FS, dirs []Directory, cfg Config) (*Store, error) {
+	s := &Store{fs: fsys, cfg: cfg.withDefaults(), stopSync: make(chan struct{}), syncDone: make(chan struct{})}
+	s.volumes.Store(&map[blob.VolumeID]*placedVolume{})
+	if err := s.openDirectories(dirs); err != nil {
+		return nil, errors.Join(err, s.unlock())
+	}
+	s.openVolumes()
+	go s.syncLoop()
+	return s, nil
+}
+
+func (s *Store) openDirectories(dirs []Directory) error {
+	if len(dirs) == 0 {
+		return errors.New("no directory for volumes is given")
+	}
+	for _, d := range dirs {
+		if err := s.fs.MkdirAll(d.Path, 0o755); err != nil {
+			return fmt.Errorf("directory %s can't be made: %w", d.Path, err)
+		}
+		lock, err := s.fs.Lock(path.Join(d.Path, lockName))
+		if errors.Is(err, vfs.ErrLocked) {
+			return fmt.Errorf("directory %s is in use by another process: stop it or choose another directory: %w", d.Path, err)
+		}
+		if err != nil {
+			return fmt.Errorf("directory %s can't be written: %w", d.Path, err)
+		}
+		s.dirs = append(s.dirs, &directory{d, lock})
+	}
+	return nil
+}
+
+// openVolumes opens all volumes, a few at a time: loading is bound by the processor.
+func (s *Store) openVolumes() {
+	volumes := map[blob.VolumeID]*placedVolume{}
+	var mu sync.Mutex // guards volumes
+	var group errgroup.Group
+	group.SetLimit(4)
+	for i, d := range s.dirs {
+		entries, err := s.fs.ReadDir(d.Path)
+		if err != nil {
+			s.cfg.Logger.Error("directory can't be listed", "directory", d.Path, "error", err)
+			continue
+		}
+		for _, entry := range entries {
+			base, ok := strings.CutSuffix(entry.Name(), ".dat")
+			if !ok || entry.IsDir() {
+				continue
+			}
+			collection, id, err := blob.ParseVolumeFileName(base)
+			if err != nil {
+				s.cfg.Logger.Warn("file is not a volume's and is left alone", "file", path.Join(d.Path, entry.Name()))
+				continue
+			}
+			group.Go(func() error {
+				v, err := openVolume(s.fs, d.Path, id, collection, s.cfg)
+				if err != nil {
+					s.cfg.Logger.Error("volume can't be opened and is left alone", "volume", id, "error", err)
+					return nil
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if other, twice := volumes[id]; twice {
+					s.cfg.Logger.Error("volume is here twice: only the first is served",
+						"volume", id, "served", other.base, "ignored", v.base)
+					return v.Close()
+				}
+				volumes[id] = &placedVolume{v, i}
+				return nil
+			})
+		}
+	}
+	if err := group.Wait(); err != nil {
+		s.cfg.Logger.Error("volume can't be closed", "error", err)
+	}
+	s.volumes.Store(&volumes)
+}
+
+// Volume finds an open volume. It takes no lock.
+func (s *Store) Volume(id blob.VolumeID) (*Volume, bool) {
+	p, ok := (*s.volumes.Load())[id]
+	if !ok {
+		return nil, false
+	}
+	return p.Volume, true
+}
+
+// PlacedStatus is a volume's status and the ordinal of its directory.
+type PlacedStatus struct {
+	VolumeStatus
+	Directory int
+}
+
+// Volumes returns the status of every volume in the order of their ids.
+func (s *Store) Volumes() []PlacedStatus {
+	volumes := *s.volumes.Load()
+	all := make([]PlacedStatus, 0, len(volumes))
+	for _, p := range volumes {
+		all = append(all, PlacedStatus{p.Status(), p.dir})
+	}
+	slices.SortFunc(all, func(a, b PlacedStatus) int { return int(int64(a.ID) - int64(b.ID)) })
+	return all
+}
+
+// Create makes a new, empty volume in the directory with the most free slots. Errors: ErrVolumeExists,
+// ErrNoSlot, ErrNoSpace, ErrClosed, or the disk's.
+func (s *Store) Create(id blob.VolumeID, collection string, placement blob.Placement, ttl blob.TTL) (*Volume, error) {
+	if err := blob.CheckCollection(collection); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if _, ok := s.Volume(id); ok {
+		return nil, fmt.Errorf("volume %d: %w", id, ErrVolumeExists)
+	}
+	i := s.roomiest()
+	if i < 0 {
+		return nil, ErrNoSlot
+	}
+	super := Superblock{Version: CurrentVersion, Placement: placement, TTL: ttl}
+	v, err := createVolume(s.fs, s.dirs[i].Path, id, collection, super, s.cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.replace(func(m map[blob.VolumeID]*placedVolume) { m[id] = &placedVolume{v, i} })
+	return v, nil
+}
+
+// Delete closes a volume and removes its files. collection must be the volume's: an order meant for
+// another volume of that id does nothing but fail with ErrNoVolume.
+func (s *Store) Delete(id blob.VolumeID, collection string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.Volume(id)
+	if !ok || v.collection != collection {
+		return fmt.Errorf("volume %d of collection %q: %w", id, collection, ErrNoVolume)
+	}
+	s.replace(func(m map[blob.VolumeID]*placedVolume) { delete(m, id) })
+	return v.remove()
+}
+
+// replace publishes a changed copy of the set. s.mu is held.
+func (s *Store) replace(change func(map[blob.VolumeID]*placedVolume)) {
+	old := *s.volumes.Load()
+	next := make(map[blob.VolumeID]*placedVolume, len(old)+1)
+	for id, p := range old {
+		next[id] = p
+	}
+	change(next)
+	s.volumes.Store(&next)
+}
+
+// roomiest returns the ordinal of the directory with the most free slots, -1 if none has any. s.mu is held.
+func (s *Store) roomiest() int {
+	best, bestFree := -1, 0
+	for i, d := range s.Directories(0) {
+		if free := d.MaxVolumes - d.Volumes; free > bestFree {
+			best, bestFree = i, free
+		}
+	}
+	return best
+}
+
+// Directories returns the status of every directory. Where MaxVolumes was given as 0, it is what the free
+// room can take in volumes of volumeSizeLimitBytes, and the volumes that are there; a limit of 0 stands for
+// the 30 GB that masters have by default.
+func (s *Store) Directories(volumeSizeLimitBytes uint64) []DirectoryStatus {
+	if volumeSizeLimitBytes == 0 {
+		volumeSizeLimitBytes = 30000 << 20
+	}
+	all := make([]DirectoryStatus, len(s.dirs))
+	for i, d := range s.dirs {
+		all[i] = DirectoryStatus{Path: d.Path, MaxVolumes: d.MaxVolumes}
+		usage, err := s.fs.Usage(d.Path)
+		if err != nil {
+			s.cfg.Logger.Error("free room of a directory can't be told", "directory", d.Path, "error", err)
+		}
+		all[i].Usage = usage
+	}
+	for _, p := range *s.volumes.Load() {
+		all[p.dir].Volumes++
+	}
+	for i := range all {
+		if s.dirs[i].MaxVolumes == 0 {
+			all[i].MaxVolumes = all[i].Volumes + int(all[i].Usage.FreeBytes/volumeSizeLimitBytes)
+		}
+	}
+	return all
+}
+
+// CheckSpace marks the volumes of every directory whose disk has less than minFreePercent of its room left,
+// or none, and clears the mark where there is room again. A server calls it every pulse.
+func (s *Store) CheckSpace(minFreePercent float64) {
+	directories := s.Directories(0)
+	for _, p := range *s.volumes.Load() {
+		usage := directories[p.dir].Usage
+		if usage.TotalBytes == 0 {
+			continue
+		}
+		low := usage.FreeBytes == 0 || float64(usage.FreeBytes)*100 < minFreePercent*float64(usage.TotalBytes)
+		if err := p.SetReadOnly(CauseNoSpace, low); err != nil {
+			s.cfg.Logger.Error("volume can't be marked", "volume", p.id, "error", err)
+		}
+	}
+}
+
+// syncLoop serves SyncInterval.
+func (s *Store) syncLoop() {
+	defer close(s.syncDone)
+	if s.cfg.Sync != SyncInterval {
+		return
+	}
+	ticker := time.NewTicker(s.cfg.SyncInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.stopSync:
+			return
+		case <-ticker.C:
+		}
+		for _, p := range *s.volumes.Load() {
+			if err := p.Sync(); err != nil {
+				s.cfg.Logger.Error("volume can't be synced", "error", err)
+			}
+		}
+	}
+}
+
+// Close closes every volume and releases the directories. It is idempotent.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	close(s.stopSync)
+	<-s.syncDone
+	var mu sync.Mutex // guards errs
+	var errs []error
+	var group errgroup.Group
+	group.SetLimit(16)
+	for _, p := range *s.volumes.Load() {
+		group.Go(func() error {
+			if err := p.Close(); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, fmt.Errorf("close volume %d: %w", p.id, err))
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // its functions return no errors
+	errs = append(errs, s.unlock())
+	return errors.Join(errs...)
+}
+
+func (s *Store) unlock() error {
+	var errs []error
+	for _, d := range s.dirs {
+		errs = append(errs, d.lock.Close())
+	}
+	return errors.Join(errs...)
+}

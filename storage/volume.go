@@ -1,0 +1,182 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weed/internal/blob"
+	"weed/internal/vfs"
+	"weed/storage/index"
+)
+
+// Volume is one log with its index. All methods may be called concurrently.
+type Volume struct {
+	id         blob.VolumeID
+	collection string
+	base       string // path of the files without extension
+	fs         vfs.FS
+	cfg        Config
+	superblock Superblock
+	dat        vfs.File
+	index      *index.Map
+	committer  *committer
+	verified   verifiedSet
+	readOnly   causes
+	foreign    bool // made by another program
+
+	stats struct {
+		length         atomic.Int64 // committed bytes of the log
+		deletedCount   atomic.Uint64
+		deletedBytes   atomic.Uint64
+		modifiedAtUnix atomic.Int64
+	}
+
+	metaMu sync.Mutex // guards writes of the .meta file
+	meta   meta
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// VolumeStatus is what a volume tells of itself.
+type VolumeStatus struct {
+	ID           blob.VolumeID
+	Collection   string
+	Placement    blob.Placement
+	TTL          blob.TTL
+	Version      Version
+	Revision     uint16
+	SizeBytes    int64 // committed length of the log
+	Live         int   // needles that can be read
+	DeletedCount uint64
+	DeletedBytes uint64
+	ModifiedAt   time.Time // of the last append, zero if unknown
+	MaxKey       blob.Key
+	ReadOnly     ReadOnlyCause
+	IndexBytes   int64 // memory that the index takes
+}
+
+// ID returns the volume's id.
+func (v *Volume) ID() blob.VolumeID { return v.id }
+
+// Collection returns the collection's name, "" for the default one.
+func (v *Volume) Collection() string { return v.collection }
+
+// TTL returns the volume's time to live.
+func (v *Volume) TTL() blob.TTL { return v.superblock.TTL }
+
+// Status returns a snapshot of the volume's figures.
+func (v *Volume) Status() VolumeStatus {
+	s := VolumeStatus{
+		ID:           v.id,
+		Collection:   v.collection,
+		Placement:    v.superblock.Placement,
+		TTL:          v.superblock.TTL,
+		Version:      v.superblock.Version,
+		Revision:     v.superblock.Revision,
+		SizeBytes:    v.stats.length.Load(),
+		Live:         v.index.Len(),
+		DeletedCount: v.stats.deletedCount.Load(),
+		DeletedBytes: v.stats.deletedBytes.Load(),
+		MaxKey:       v.index.MaxKey(),
+		ReadOnly:     v.readOnly.load(),
+		IndexBytes:   v.index.Bytes(),
+	}
+	if at := v.stats.modifiedAtUnix.Load(); at != 0 {
+		s.ModifiedAt = time.Unix(at, 0)
+	}
+	return s
+}
+
+// SetReadOnly sets or clears one cause. The operator's mark outlives a restart; the error is that of
+// writing it down.
+func (v *Volume) SetReadOnly(cause ReadOnlyCause, on bool) error {
+	if cause == CauseOperator {
+		v.metaMu.Lock()
+		defer v.metaMu.Unlock()
+		m := v.meta
+		m.ReadOnly = on
+		if err := m.write(v.fs, v.base+".meta"); err != nil {
+			return err
+		}
+		v.meta = m
+	}
+	if v.readOnly.set(cause, on) {
+		v.cfg.Logger.Info("volume read-only state changed", "volume", v.id, "cause", cause.String(), "set", on)
+	}
+	return nil
+}
+
+// Sync makes everything that was committed durable. Only the policies other than SyncAlways need it.
+func (v *Volume) Sync() error { return v.committer.syncIfDirty() }
+
+// Close waits for operations in flight, makes all durable, marks the shutdown as clean, and closes the
+// files. Later calls return the first one's result.
+func (v *Volume) Close() error {
+	v.closeOnce.Do(func() {
+		idxBytes, err := v.committer.stop()
+		if err == nil && v.readOnly.load()&(CauseDamaged|CauseFiles) == 0 {
+			err = v.markClean(idxBytes)
+		}
+		v.closeErr = errors.Join(err, v.dat.Close())
+	})
+	return v.closeErr
+}
+
+func (v *Volume) markClean(idxBytes int64) error {
+	v.metaMu.Lock()
+	defer v.metaMu.Unlock()
+	mark := cleanMark{DatBytes: v.stats.length.Load(), IdxBytes: idxBytes}
+	if v.meta.Clean != nil && *v.meta.Clean == mark {
+		return nil
+	}
+	v.meta.Clean = &mark
+	return v.meta.write(v.fs, v.base+".meta")
+}
+
+// remove closes the volume and deletes its files.
+func (v *Volume) remove() error {
+	err := v.Close()
+	for _, ext := range []string{".dat", ".idx", ".meta", ".vif"} {
+		if e := v.fs.Remove(v.base + ext); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return errors.Join(err, v.fs.SyncDir(path.Dir(v.base)))
+}
+
+// createVolume makes the files of an empty volume, durably, and opens it. The `.dat` file appears under its
+// name only when it is whole, and last: a crash leaves no half volume.
+func createVolume(fsys vfs.FS, dir string, id blob.VolumeID, collection string, super Superblock, cfg Config) (*Volume, error) {
+	base := path.Join(dir, blob.VolumeFileName(collection, id))
+	if _, err := fsys.Stat(base + ".dat"); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = ErrVolumeExists
+		}
+		return nil, fmt.Errorf("create volume %s: %w", base, err)
+	}
+	m := meta{}
+	err := m.write(fsys, base+".meta")
+	if err == nil {
+		var idx vfs.File
+		if idx, err = fsys.OpenFile(base+".idx", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644); err == nil {
+			err = idx.Close()
+		}
+	}
+	if err == nil {
+		err = writeFileAtomic(fsys, base+".dat", super.AppendBinary(nil))
+	}
+	if err != nil {
+		for _, ext := range []string{".dat.tmp", ".dat", ".idx", ".meta.tmp", ".meta"} {
+			_ = fsys.Remove(base + ext) // best effort: the create has failed already
+		}
+		return nil, fmt.Errorf("create volume %s: %w", base, diskError(err))
+	}
+	return openVolume(fsys, dir, id, collection, cfg)
+}

@@ -1,0 +1,81 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"weed/internal/httpx"
+	"weed/internal/vfs"
+	"weed/storage"
+)
+
+// Config of a volume server. Zero values mean the defaults named.
+type Config struct {
+	Bind       string // host:port to listen on
+	URL        string // host:port that names the server to others; Bind by default
+	PublicURL  string // host:port that clients are sent to; URL by default
+	Dirs       []storage.Directory
+	Masters    []string // host:port of each master
+	DataCenter string   // "DefaultDataCenter"
+	Rack       string   // "DefaultRack"
+
+	Fsync              storage.SyncPolicy
+	FileSizeLimitBytes int64   // 256 MiB
+	UploadBudgetBytes  int64   // memory of uploads in flight; 256 MiB
+	MinFreePercent     float64 // below it, volumes on that disk take no puts; 0 turns the check off
+	ReadRedirect       bool    // send reads of volumes that are not here to a holder
+	Pulse              time.Duration
+	IdleTimeout        time.Duration
+
+	Version  string               // of the program, for /status
+	Guard    *httpx.Guard         // who may write; nil for everyone
+	Logger   *slog.Logger         // discards by default
+	Registry *prometheus.Registry // a new one by default
+	FS       vfs.FS               // the operating system's by default
+}
+
+// withDefaults fills in the defaults and refuses what makes no sense.
+func (c Config) withDefaults() (Config, error) {
+	setDefault(&c.URL, c.Bind)
+	setDefault(&c.PublicURL, c.URL)
+	setDefault(&c.DataCenter, "DefaultDataCenter")
+	setDefault(&c.Rack, "DefaultRack")
+	setDefault(&c.FileSizeLimitBytes, 256<<20)
+	setDefault(&c.UploadBudgetBytes, 256<<20)
+	setDefault(&c.Pulse, 5*time.Second)
+	setDefault(&c.IdleTimeout, 30*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
+	if c.FS == nil {
+		c.FS = vfs.OS
+	}
+	switch {
+	case c.Bind == "":
+		return c, errors.New("no address to listen on is given")
+	case len(c.Masters) == 0:
+		return c, errors.New("no master is given: name one with -mserver=host:port")
+	case c.FileSizeLimitBytes < 0 || c.FileSizeLimitBytes > storage.MaxDataSizeBytes:
+		return c, fmt.Errorf("file size limit of %d MB: at most %d", c.FileSizeLimitBytes>>20, storage.MaxDataSizeBytes>>20)
+	case c.UploadBudgetBytes < c.FileSizeLimitBytes:
+		return c, fmt.Errorf("memory for uploads of %d MB can't hold one file of the size limit, %d MB: raise -concurrentUploadLimitMB or lower -fileSizeLimitMB",
+			c.UploadBudgetBytes>>20, c.FileSizeLimitBytes>>20)
+	case c.MinFreePercent < 0 || c.MinFreePercent >= 100:
+		return c, fmt.Errorf("minimal free space of %g percent: use 0 to 99", c.MinFreePercent)
+	}
+	return c, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,177 @@
+package volume
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"weed/internal/wire"
+)
+
+const (
+	// retryDelay is how soon a heartbeat that no master answered is tried again.
+	retryDelay = 500 * time.Millisecond
+	// beatTimeout bounds one heartbeat.
+	beatTimeout = 10 * time.Second
+	// leaveTimeout bounds the last one, so that a dead master does not hold up the shutdown.
+	leaveTimeout = 2 * time.Second
+)
+
+// heartbeat tells the leading master what is here: everything at first, then what has changed. It owns the
+// goroutine that run is called on.
+type heartbeat struct {
+	s    *Server
+	wake chan struct{} // capacity 1: something changed that the master should hear of at once
+
+	registered      atomic.Bool
+	volumeSizeLimit atomic.Uint64 // bytes, as the master says; 0 before it has
+
+	// Owned by run.
+	masters     []string // in the order to try, the last that answered first
+	incarnation uint64
+	sequence    uint64
+	full        bool                       // the next one says everything
+	told        map[uint32]wire.VolumeInfo // what the master knows
+	pulse       time.Duration
+}
+
+func newHeartbeat(s *Server) *heartbeat {
+	return &heartbeat{
+		s:           s,
+		wake:        make(chan struct{}, 1),
+		masters:     append([]string(nil), s.cfg.Masters...),
+		incarnation: rand.Uint64(),
+		full:        true,
+		told:        map[uint32]wire.VolumeInfo{},
+		pulse:       s.cfg.Pulse,
+	}
+}
+
+// kick asks for a heartbeat at once.
+func (h *heartbeat) kick() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run beats until ctx ends, and says goodbye then.
+func (h *heartbeat) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			h.leave()
+			return
+		case <-timer.C:
+			h.s.store.CheckSpace(h.s.cfg.MinFreePercent)
+		case <-h.wake:
+		}
+		wait := h.pulse
+		if !h.beat(ctx) {
+			wait = min(wait, retryDelay)
+		} else if h.full { // the master asks for everything
+			wait = 0
+		}
+		timer.Reset(wait)
+	}
+}
+
+// beat sends one heartbeat to the first master that takes it.
+func (h *heartbeat) beat(ctx context.Context) (answered bool) {
+	message, now := h.compose()
+	for range len(h.masters) {
+		master := h.masters[0]
+		var reply wire.HeartbeatReply
+		call, cancel := context.WithTimeout(ctx, beatTimeout)
+		err := h.s.client.PostJSON(call, master, wire.PathHeartbeat, message, &reply)
+		cancel()
+		if err == nil {
+			h.answered(master, message, now, &reply)
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if h.registered.Swap(false) || h.sequence == 1 {
+			h.s.cfg.Logger.Warn("master does not answer", "master", master, "error", err)
+		}
+		h.masters = append(h.masters[1:], master)
+		h.full = true // another master, or the same one in a new life, knows nothing of this server
+		message, now = h.compose()
+	}
+	return false
+}
+
+// compose makes the next heartbeat, and the state that the master knows once it has answered.
+func (h *heartbeat) compose() (*wire.Heartbeat, map[uint32]wire.VolumeInfo) {
+	s := h.s
+	h.sequence++
+	message := &wire.Heartbeat{
+		URL: s.cfg.URL, PublicURL: s.cfg.PublicURL, DataCenter: s.cfg.DataCenter, Rack: s.cfg.Rack,
+		Incarnation: h.incarnation, Sequence: h.sequence, Full: h.full,
+	}
+	for _, d := range s.store.Directories(h.volumeSizeLimit.Load()) {
+		message.Max += d.MaxVolumes
+	}
+	now := map[uint32]wire.VolumeInfo{}
+	for _, v := range s.store.Volumes() {
+		info := volumeInfo(v.VolumeStatus, v.Directory)
+		now[info.ID] = info
+		if before, known := h.told[info.ID]; h.full || !known || before != info {
+			message.Volumes = append(message.Volumes, info)
+		}
+	}
+	if !h.full {
+		for id := range h.told {
+			if _, here := now[id]; !here {
+				message.Gone = append(message.Gone, id)
+			}
+		}
+	}
+	return message, now
+}
+
+// answered takes in what a master replied.
+func (h *heartbeat) answered(master string, message *wire.Heartbeat, now map[uint32]wire.VolumeInfo, reply *wire.HeartbeatReply) {
+	h.told = now
+	h.full = reply.Resend
+	if reply.VolumeSizeLimitBytes > 0 {
+		h.volumeSizeLimit.Store(reply.VolumeSizeLimitBytes)
+	}
+	if reply.Leader != "" && reply.Leader != master {
+		h.follow(reply.Leader)
+		return
+	}
+	if !reply.Resend && !h.registered.Swap(true) {
+		h.s.cfg.Logger.Info("registered", "master", master, "volumes", len(now))
+	}
+}
+
+// follow makes the leader the first to try.
+func (h *heartbeat) follow(leader string) {
+	masters := []string{leader}
+	for _, m := range h.masters {
+		if m != leader {
+			masters = append(masters, m)
+		}
+	}
+	h.masters = masters
+	h.full = true
+}
+
+// leave tells the master that this server stops, so that nobody is sent here any more.
+func (h *heartbeat) leave() {
+	if !h.registered.Load() {
+		return
+	}
+	message, _ := h.compose()
+	message.Leaving = true
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	if err := h.s.client.PostJSON(ctx, h.masters[0], wire.PathHeartbeat, message, nil); err != nil {
+		h.s.cfg.Logger.Warn("master was not told that this server stops", "master", h.masters[0], "error", err)
+	}
+}

@@ -1,0 +1,100 @@
+package volume
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/valyala/fasthttp"
+
+	"weed/internal/blob"
+	"weed/internal/httpx"
+	"weed/internal/wire"
+	"weed/storage"
+)
+
+// maxOrderBytes bounds the body of an order.
+const maxOrderBytes = 64 << 10
+
+// readOrder decodes a master's or an operator's order.
+func (s *Server) readOrder(ctx *fasthttp.RequestCtx, order any) error {
+	body, err := httpx.ReadBody(ctx, s.budget, maxOrderBytes)
+	if err != nil {
+		return err
+	}
+	defer body.Release()
+	if err := json.Unmarshal(body.Bytes, order); err != nil {
+		return fmt.Errorf("%w: the order is not the JSON that is expected: %w", errParameter, err)
+	}
+	return nil
+}
+
+// postCreate makes a new, empty volume.
+func (s *Server) postCreate(ctx *fasthttp.RequestCtx) {
+	var order wire.CreateVolume
+	err := s.readOrder(ctx, &order)
+	if err == nil {
+		err = s.create(order)
+	}
+	if err != nil {
+		s.fail(ctx, err)
+		return
+	}
+	s.beat.kick()
+	s.answerVolume(ctx, blob.VolumeID(order.ID))
+}
+
+func (s *Server) create(order wire.CreateVolume) error {
+	placement, err := blob.ParsePlacement(order.Replication)
+	if err != nil {
+		return err
+	}
+	ttl, err := blob.ParseTTL(order.TTL)
+	if err != nil {
+		return err
+	}
+	if order.ID == 0 {
+		return fmt.Errorf("%w: a volume's id is at least 1", errParameter)
+	}
+	_, err = s.store.Create(blob.VolumeID(order.ID), order.Collection, placement, ttl)
+	if err == nil {
+		s.cfg.Logger.Info("volume created", "volume", order.ID, "collection", order.Collection,
+			"replication", placement.String(), "ttl", ttl.String())
+	}
+	return err
+}
+
+// postDelete removes a volume's files.
+func (s *Server) postDelete(ctx *fasthttp.RequestCtx) {
+	var order wire.DeleteVolume
+	err := s.readOrder(ctx, &order)
+	if err == nil {
+		err = s.store.Delete(blob.VolumeID(order.ID), order.Collection)
+	}
+	if err != nil {
+		s.fail(ctx, err)
+		return
+	}
+	s.cfg.Logger.Info("volume deleted", "volume", order.ID, "collection", order.Collection)
+	s.beat.kick()
+	httpx.JSON(ctx, fasthttp.StatusOK, struct{}{})
+}
+
+// postMark sets or clears the operator's read-only mark.
+func (s *Server) postMark(ctx *fasthttp.RequestCtx) {
+	var order wire.MarkVolume
+	if err := s.readOrder(ctx, &order); err != nil {
+		s.fail(ctx, err)
+		return
+	}
+	v, ok := s.store.Volume(blob.VolumeID(order.ID))
+	if !ok {
+		s.fail(ctx, fmt.Errorf("volume %d: %w", order.ID, storage.ErrNoVolume))
+		return
+	}
+	if err := v.SetReadOnly(storage.CauseOperator, order.ReadOnly); err != nil {
+		s.fail(ctx, err)
+		return
+	}
+	s.beat.kick()
+	s.answerVolume(ctx, v.ID())
+}
