@@ -158,7 +158,7 @@ func (b *Body) extend(src source, n int) error {
 // readSmall reads a body of known length into Go memory.
 func readSmall(src source, budget *Budget, length int) (*Body, error) {
 	b := heapBody(budget, length)
-	err := b.extend(src, len(b.heap))
+	err := b.extend(src, min(len(b.heap), int(budget.total)))
 	if err == nil {
 		var n int
 		if n, _, err = src.into(b.heap[:length]); err == nil && n < length {
@@ -199,7 +199,7 @@ func readLarge(src source, budget *Budget, length int) (*Body, error) {
 func (b *Body) fill(src source, n, want int) (_ int, end bool, err error) {
 	for n < want && !end {
 		next := min(n+growStepBytes, want)
-		if more := next - int(b.claim.held); more > 0 {
+		if more := min(next, int(b.budget.total)) - int(b.claim.held); more > 0 {
 			if err := b.extend(src, more); err != nil {
 				return n, false, err
 			}
@@ -219,7 +219,7 @@ func (b *Body) fill(src source, n, want int) (_ int, end bool, err error) {
 func readChunked(src source, budget *Budget, limit int) (*Body, error) {
 	b := heapBody(budget, maxHeapBytes)
 	b.claim.age = budget.ages.Add(1)
-	err := b.extend(src, maxHeapBytes)
+	err := b.extend(src, min(maxHeapBytes, int(budget.total)))
 	if err != nil {
 		b.Release()
 		return nil, err

@@ -29,6 +29,15 @@ func (c *clock) init(idleTimeout time.Duration) {
 
 func (c *clock) now() int64 { return c.ns.Load() }
 
+// late reports whether the clock lags by more than a grain, because the machine is overloaded or was asleep, and
+// sets it right. Deadlines taken from a late clock fire too early; nobody should die of that.
+func (c *clock) late() bool {
+	real := int64(time.Since(c.start))
+	lag := real - c.ns.Load()
+	c.ns.Store(real)
+	return lag > int64(c.grain)
+}
+
 // run advances the clock until stop.
 func (c *clock) run() {
 	t := time.NewTicker(c.grain / 2)

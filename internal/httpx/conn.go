@@ -121,31 +121,44 @@ func (c *conn) readIdle(p []byte) (int, error) {
 
 // readHead reads the rest of a head that did not come in one piece.
 func (c *conn) readHead(p []byte) (int, error) {
-	if c.headBy == 0 {
-		c.headBy = c.srv.clock.now() + int64(c.srv.cfg.IdleTimeout)
+	for {
+		if c.headBy == 0 {
+			c.headBy = c.srv.clock.now() + int64(c.srv.cfg.IdleTimeout)
+		}
+		c.armRead(c.headBy)
+		n, err := c.TCPConn.Read(p)
+		if isTimeout(err) && c.srv.clock.late() {
+			c.headBy = 0
+			continue
+		}
+		return n, err
 	}
-	c.armRead(c.headBy)
-	return c.TCPConn.Read(p)
 }
 
 // readBody reads within a window that ends after IdleTimeout unless minProgressBytes have arrived. The
 // window stays where it is while less arrives, so a client that drips bytes does not live on them.
 func (c *conn) readBody(p []byte) (int, error) {
-	if c.windowBy == 0 {
-		c.windowBy, c.windowBytes = c.srv.clock.now()+int64(c.srv.cfg.IdleTimeout), 0
+	for {
+		if c.windowBy == 0 {
+			c.windowBy, c.windowBytes = c.srv.clock.now()+int64(c.srv.cfg.IdleTimeout), 0
+		}
+		c.armRead(c.windowBy)
+		n, err := c.TCPConn.Read(p)
+		c.windowBytes += n
+		if c.windowBytes >= minProgressBytes {
+			c.windowBy = 0
+		}
+		switch {
+		case isTimeout(err) && c.srv.clock.late():
+			c.windowBy = 0
+			continue
+		case err == io.EOF:
+			// Nobody reads on after the last byte of a body. fasthttp would take a chunked body that is
+			// cut off between two chunks for complete.
+			err = io.ErrUnexpectedEOF
+		}
+		return n, err
 	}
-	c.armRead(c.windowBy)
-	n, err := c.TCPConn.Read(p)
-	c.windowBytes += n
-	if c.windowBytes >= minProgressBytes {
-		c.windowBy = 0
-	}
-	if err == io.EOF {
-		// Nobody reads on after the last byte of a body. fasthttp would take a chunked body that is cut off
-		// between two chunks for complete.
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
 }
 
 // restartWindow forgives the time that the server itself kept the client waiting.
@@ -271,6 +284,9 @@ type stall struct {
 // The first look has nothing to compare the queue with, so a dead peer is given up at the second, after
 // IdleTimeout in all.
 func (st *stall) alive(c *conn, accepted int) bool {
+	if c.srv.clock.late() {
+		return true
+	}
 	queued := queuedBytes(c.raw)
 	moved := accepted
 	if st.known {
