@@ -8,15 +8,12 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"weed/internal/wire"
 )
-
-var streamBuffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
 
 // Field is a header field. Names are tokens, values have no control characters.
 type Field struct {

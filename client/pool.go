@@ -117,16 +117,16 @@ func (h *host) takeIdle() *conn {
 
 // put takes a connection back whose exchange is complete, or drops it.
 func (h *host) put(cn *conn, reusable bool) {
-	<-h.slots
 	h.mu.Lock()
 	h.users--
-	// Busy and idle connections together stay within the bound.
-	keep := reusable && !h.closed && len(h.idle)+len(h.slots) < cap(h.slots)
+	keep := reusable && !h.closed && len(h.idle) < cap(h.slots)
 	if keep {
 		cn.idleSince = time.Now()
 		h.idle = append(h.idle, cn)
 	}
 	h.mu.Unlock()
+	// Only now: whoever waits for the slot finds the connection.
+	<-h.slots
 	if !keep {
 		cn.nc.Close()
 	}
