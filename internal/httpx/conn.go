@@ -82,12 +82,15 @@ func (c *conn) awaitRequest() bool {
 	if c.srv.draining.Load() && !c.readable() {
 		return false
 	}
-	by := c.idleSince + int64(c.srv.cfg.IdleTimeout)
-	if by <= c.srv.clock.now() {
-		return false
+	for {
+		c.armRead(c.idleSince + int64(c.srv.cfg.IdleTimeout))
+		_, err := peekByte(c.raw)
+		if isTimeout(err) && c.srv.clock.late() {
+			c.idleSince = c.srv.clock.now()
+			continue
+		}
+		return err == nil
 	}
-	c.armRead(by)
-	return peekByte(c.raw) >= 0
 }
 
 // readable reports whether input waits in the kernel.

@@ -86,5 +86,5 @@ func TestGuard(t *testing.T) {
 	}
 	home, _ := ParseGuard("127.0.0.0/8")
 	s = start(t, Config{Handler: echoSize(NewBudget(0, 0), 1<<20), Guard: home})
-	dial(t, s.addr).send(put(5) + "hello").read("PUT").want(t, 201)
+	dial(t, s.addr).send(put(5)+"hello").read("PUT").want(t, 201)
 }

@@ -110,29 +110,39 @@ func (m *Mux) enter(c *net.TCPConn) bool {
 
 // sort waits for the first byte and hands the connection on.
 func (m *Mux) sort(c *net.TCPConn) {
-	first := -1
-	if raw, err := c.SyscallConn(); err == nil {
-		_ = c.SetReadDeadline(time.Now().Add(m.idle))
-		first = peekByte(raw)
-		if first > 0 && first < 0x20 {
-			var b [1]byte
-			if n, err := c.Read(b[:]); err != nil || n != 1 {
-				first = -1
-			}
-		}
-		_ = c.SetReadDeadline(time.Time{})
-	}
+	first, err := m.classify(c)
 	m.mu.Lock()
 	delete(m.pending, c)
 	m.mu.Unlock()
 	switch {
-	case first <= 0:
+	case err != nil || first == 0:
 		_ = c.Close()
 	case first < 0x20:
 		m.raft.offer(c)
 	default:
 		m.http.offer(c)
 	}
+}
+
+// classify returns the first byte, and takes it off when it is Raft's.
+func (m *Mux) classify(c *net.TCPConn) (first byte, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	if err := c.SetReadDeadline(time.Now().Add(m.idle)); err != nil {
+		return 0, err
+	}
+	if first, err = peekByte(raw); err != nil {
+		return 0, err
+	}
+	if first < 0x20 {
+		var b [1]byte
+		if _, err := c.Read(b[:]); err != nil {
+			return 0, err
+		}
+	}
+	return first, c.SetReadDeadline(time.Time{})
 }
 
 // A half is one of the two listeners.

@@ -1,34 +1,33 @@
 package httpx
 
 import (
+	"io"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// peekByte waits under the read deadline for the first byte of the input and returns it without taking it,
-// or -1 at the end of the input and on errors.
-func peekByte(raw syscall.RawConn) int {
-	first := -1
-	err := raw.Read(func(fd uintptr) bool {
-		var b [1]byte
+// peekByte waits under the read deadline for the first byte of the input and returns it without taking it. The
+// end of the input is io.EOF.
+func peekByte(raw syscall.RawConn) (first byte, err error) {
+	var b [1]byte
+	waitErr := raw.Read(func(fd uintptr) bool {
+		var n int
 		for {
-			n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK)
-			switch {
-			case err == unix.EINTR:
-				continue
-			case err == unix.EAGAIN:
-				return false
-			case err == nil && n == 1:
-				first = int(b[0])
+			n, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK)
+			if err != unix.EINTR {
+				break
 			}
-			return true
 		}
+		if err == nil && n == 0 {
+			err = io.EOF
+		}
+		return err != unix.EAGAIN
 	})
-	if err != nil {
-		return -1
+	if waitErr != nil {
+		return 0, waitErr
 	}
-	return first
+	return b[0], err
 }
 
 // ioctl returns the integer that request yields for the socket, 0 on errors.
