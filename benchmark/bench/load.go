@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// load is what wrk reports.
+type load struct {
+	requests float64
+	failed   float64 // answers other than 2xx and 3xx, and broken connections
+	perSec   float64
+}
+
+// wrk drives addr for the bench's duration with the given Lua script; "" asks for / again and again.
+func (b *bench) wrk(addr, script string, connections int) (load, error) {
+	args := []string{"-t2", fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", int(b.duration.Seconds())), "--timeout=10s"}
+	if script != "" {
+		name := filepath.Join(b.dir, "load.lua")
+		if err := os.WriteFile(name, []byte(script), 0o600); err != nil {
+			return load{}, err
+		}
+		args = append(args, "-s", name)
+	}
+	cmd := exec.CommandContext(b.ctx, "wrk", append(args, "http://"+addr+"/")...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return load{}, fmt.Errorf("wrk: %w: %s", err, out)
+	}
+	var l load
+	l.requests = figure(out, `(\d+) requests in`)
+	l.perSec = figure(out, `Requests/sec:\s+([\d.]+)`)
+	l.failed = figure(out, `Non-2xx or 3xx responses: (\d+)`)
+	for _, kind := range []string{"connect", "read", "write", "timeout"} {
+		l.failed += figure(out, `Socket errors:.*`+kind+` (\d+)`)
+	}
+	if l.requests == 0 {
+		return l, errors.New("wrk got no answer")
+	}
+	return l, nil
+}
+
+func figure(text []byte, pattern string) float64 {
+	m := regexp.MustCompile(pattern).FindSubmatch(text)
+	if m == nil {
+		return 0
+	}
+	v, err := strconv.ParseFloat(string(m[1]), 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+// cost runs a load and returns the microseconds of processor time per request that each process spent.
+// A failed request fails the run: a cheap error is no answer.
+func (b *bench) cost(addr, script string, connections int, processes ...*process) ([]float64, load, error) {
+	before := make([]time.Duration, len(processes))
+	for i, p := range processes {
+		var err error
+		if before[i], err = p.cpu(); err != nil {
+			return nil, load{}, err
+		}
+	}
+	l, err := b.wrk(addr, script, connections)
+	if err == nil && l.failed > 0 {
+		err = fmt.Errorf("%.0f of %.0f requests failed", l.failed, l.requests)
+	}
+	if err != nil {
+		return nil, l, err
+	}
+	costs := make([]float64, len(processes))
+	for i, p := range processes {
+		after, err := p.cpu()
+		if err != nil {
+			return nil, l, err
+		}
+		costs[i] = float64((after - before[i]).Nanoseconds()) / 1e3 / l.requests
+	}
+	return costs, l, nil
+}
+
+// form is the Lua for a multipart upload of so many bytes.
+func form(size int) string {
+	return fmt.Sprintf(`
+local body = "--bb\r\nContent-Disposition: form-data; name=\"file\"; filename=\"b\"\r\n" ..
+  "Content-Type: application/octet-stream\r\n\r\n" .. string.rep("\1\2\3\4", %d) .. "\r\n--bb--\r\n"
+local headers = {["Content-Type"] = "multipart/form-data; boundary=bb"}
+`, size/4)
+}
+
+// threads numbers wrk's threads, so that each walks through fids of its own.
+const threads = `
+local threads = 0
+function setup(thread) thread:set("id", threads); threads = threads + 1 end
+local k = 0
+`
+
+// putScript uploads to the fids of r in turn; past the end it begins again and overwrites.
+func putScript(r fidRange, size int) string {
+	return threads + form(size) + fmt.Sprintf(`
+function request()
+  k = k + 1
+  local key = %d + (k * 2 + id) %% %d
+  return wrk.format("POST", string.format("/%s,%%08x%s", key), headers, body)
+end
+`, r.first, r.count, r.volume, r.cookie)
+}
+
+// getScript reads the fids of r at random.
+func getScript(r fidRange) string {
+	return threads + fmt.Sprintf(`
+function init() math.randomseed(id + 1) end
+function request()
+  return wrk.format("GET", string.format("/%s,%%08x%s", %d + math.random(0, %d)))
+end
+`, r.volume, r.cookie, r.first, r.count-1)
+}

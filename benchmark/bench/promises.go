@@ -1,0 +1,155 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// cpuOfPutAndGet measures the volume server alone: 1 KiB puts and gets.
+func (b *bench) cpuOfPutAndGet() error {
+	s, err := b.startStore("never")
+	if err != nil {
+		return err
+	}
+	r, err := s.assign(b.blobs)
+	if err != nil {
+		return err
+	}
+	if err := b.fill(s, r, 1024); err != nil {
+		return err
+	}
+	for _, connections := range []int{16, 64} {
+		var puts, gets []float64
+		for range b.rounds {
+			put, _, err := b.cost(s.volume.addr, putScript(r, 1024), connections, s.volume)
+			if err != nil {
+				return err
+			}
+			get, _, err := b.cost(s.volume.addr, getScript(r), connections, s.volume)
+			if err != nil {
+				return err
+			}
+			puts, gets = append(puts, put[0]), append(gets, get[0])
+		}
+		b.atMost(fmt.Sprintf("CPU of the volume server per 1 KiB PUT, %d connections", connections), median(puts), 25, "µs")
+		b.atMost(fmt.Sprintf("CPU of the volume server per 1 KiB GET, %d connections", connections), median(gets), 18, "µs")
+	}
+	return nil
+}
+
+// fill uploads every fid of r once.
+func (b *bench) fill(s *store, r fidRange, size int) error {
+	return fillRange("http://"+s.volume.addr, r, size)
+}
+
+// cpuOfMaster measures assign, and what submit costs the master.
+func (b *bench) cpuOfMaster() error {
+	s, err := b.startStore("never")
+	if err != nil {
+		return err
+	}
+	if _, err := s.assign(1); err != nil { // grows the first volumes
+		return err
+	}
+	const get = `function request() return wrk.format("GET", "/dir/assign") end`
+	submit := form(1024) + `function request() return wrk.format("POST", "/submit", headers, body) end`
+	var assigns, submits []float64
+	for range b.rounds {
+		c, _, err := b.cost(s.master.addr, get, 16, s.master)
+		if err != nil {
+			return err
+		}
+		assigns = append(assigns, c[0])
+		if c, _, err = b.cost(s.master.addr, submit, 16, s.master, s.volume); err != nil {
+			return err
+		}
+		submits = append(submits, c[0])
+	}
+	b.atMost("CPU of the master per assign", median(assigns), 10, "µs")
+	b.atMost("CPU of the master per submit of 1 KiB", median(submits), 40, "µs")
+	return nil
+}
+
+// largeBlobs measures 4 MiB blobs: memory while many are put, processor time while they are read.
+func (b *bench) largeBlobs() error {
+	const size, count = 4 << 20, 256
+	s, err := b.startStore("never")
+	if err != nil {
+		return err
+	}
+	r, err := s.assign(count)
+	if err != nil {
+		return err
+	}
+	if err := b.fill(s, r, size); err != nil {
+		return err
+	}
+	peak, err := s.volume.peakMemory()
+	if err != nil {
+		return err
+	}
+	b.atMost("peak memory of the volume server, 1 GiB of parallel 4 MiB PUTs", float64(peak)/(1<<20), 400, "MiB")
+	costs, _, err := b.cost(s.volume.addr, getScript(r), 16, s.volume)
+	if err != nil {
+		return err
+	}
+	b.atMost("CPU of the volume server per MB of 4 MiB GETs", costs[0]/(size/1e6), 150, "µs")
+	return nil
+}
+
+// groupCommit compares durable puts with one fdatasync per write on the same disk.
+func (b *bench) groupCommit() error {
+	s, err := b.startStore("always")
+	if err != nil {
+		return err
+	}
+	r, err := s.assign(1_000_000)
+	if err != nil {
+		return err
+	}
+	rates := map[int][]float64{}
+	var raw []float64
+	for range b.rounds {
+		perSec, err := b.rawSyncs()
+		if err != nil {
+			return err
+		}
+		raw = append(raw, perSec)
+		for _, writers := range []int{1, 16, 64} {
+			perSec, err := putRate("http://"+s.volume.addr, r, 1024, writers, b.duration)
+			if err != nil {
+				return err
+			}
+			rates[writers] = append(rates[writers], perSec/raw[len(raw)-1])
+		}
+	}
+	b.note("one fdatasync per 1 KiB write, one writer", median(raw), "/s")
+	b.atLeast("durable PUTs over HTTP, 64 writers, against that", median(rates[64]), 8, "x")
+	b.atLeast("durable PUTs over HTTP, 16 writers, against that", median(rates[16]), 3, "x")
+	b.atLeast("durable PUTs over HTTP, 1 writer, against that", median(rates[1]), 1/1.3, "x")
+	return nil
+}
+
+// rawSyncs appends 1 KiB and syncs, again and again, and returns how often a second that goes.
+func (b *bench) rawSyncs() (float64, error) {
+	f, err := os.Create(filepath.Join(b.dir, "raw"))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close() //nolint:errcheck // scratch
+	data := make([]byte, 1024)
+	n, begin := 0, time.Now()
+	for time.Since(begin) < b.duration {
+		if _, err := f.Write(data); err != nil {
+			return 0, err
+		}
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return float64(n) / time.Since(begin).Seconds(), nil
+}
