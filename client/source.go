@@ -75,4 +75,3 @@ func (cn *conn) sendStream(s *source) error {
 	}
 	return nil
 }
-
