@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"mime/multipart"
+	"mime/quotedprintable"
 	"strings"
 )
 
 // parseAny reads every form that mime/multipart reads, at the price of a copy of the chosen part.
 func parseAny(boundary, body []byte) (Part, error) {
-	// A body that ends inside a part's header looks to a caller of NextPart like the proper end (io.EOF).
+	// A body that ends inside a part's header looks to a caller of NextRawPart like the proper end (io.EOF).
 	// Ending the stream with another error keeps the two apart.
 	stream := io.MultiReader(bytes.NewReader(body), endOfBody{})
 	forms := multipart.NewReader(stream, string(boundary))
@@ -19,7 +20,7 @@ func parseAny(boundary, body []byte) (Part, error) {
 	named := false
 	space := make([]byte, 0, len(body)) // enough for all parts: decoding never makes data longer
 	for parts := 0; ; parts++ {
-		p, err := forms.NextPart()
+		p, err := forms.NextRawPart()
 		if err == io.EOF || err != nil && endsInFinalBoundary(err, boundary, body) {
 			if parts == 0 {
 				return Part{}, ErrNoPart
@@ -34,9 +35,13 @@ func parseAny(boundary, body []byte) (Part, error) {
 		}
 		h := headerOf(p)
 		if parts > 0 && (named || len(h.fileName) == 0) {
-			continue // NextPart reads to the end of the part
+			// NextRawPart would skip it too, but hide that its end is missing.
+			if _, err := io.Copy(io.Discard, p); err != nil {
+				return Part{}, kindOf(err)
+			}
+			continue
 		}
-		data, err := readPart(space, p)
+		data, err := readPart(space, decoded(p))
 		if err != nil {
 			return Part{}, kindOf(err)
 		}
@@ -55,8 +60,16 @@ func headerOf(p *multipart.Part) partHeader {
 	}
 }
 
+// decoded undoes the one transfer encoding that NextPart would undo.
+func decoded(p *multipart.Part) io.Reader {
+	if strings.EqualFold(p.Header.Get("Content-Transfer-Encoding"), "quoted-printable") {
+		return quotedprintable.NewReader(p)
+	}
+	return p
+}
+
 // readPart reads a part into the spare capacity of space, which exceeds it: the body holds delimiters too.
-func readPart(space []byte, p *multipart.Part) ([]byte, error) {
+func readPart(space []byte, p io.Reader) ([]byte, error) {
 	for {
 		n, err := p.Read(space[len(space):cap(space)])
 		space = space[:len(space)+n]
@@ -74,10 +87,11 @@ type endOfBody struct{}
 
 func (endOfBody) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// endsInFinalBoundary reports whether NextPart failed only because no line end follows the final boundary,
-// where NextPart alone accepts io.EOF: `--boundary--` and blanks up to the end of the body.
+// endsInFinalBoundary reports whether NextRawPart failed only because no line end follows the final boundary,
+// which it forgives at io.EOF alone: `--boundary--` and blanks up to the end of the body.
+// All parts must have been read to their ends.
 func endsInFinalBoundary(err error, boundary, body []byte) bool {
-	// NextPart wraps the errors it meets on a delimiter line, and no others.
+	// It wraps the errors it meets on a delimiter line, and no others.
 	if err == io.ErrUnexpectedEOF || !errors.Is(err, io.ErrUnexpectedEOF) {
 		return false
 	}

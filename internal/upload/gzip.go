@@ -121,7 +121,7 @@ func Gunzip(dst, src []byte, limit int) ([]byte, error) {
 	defer decoders.Put(d)
 	defer d.src.Reset(nil) // the pool must not keep the caller's bytes
 	d.src.Reset(src)
-	if err := d.gz.Reset(&d.src); err != nil {
+	if !d.nextMember() {
 		return dst, ErrNotGzip
 	}
 	out := dst
@@ -139,9 +139,9 @@ func Gunzip(dst, src []byte, limit int) ([]byte, error) {
 		switch {
 		case len(out) > end:
 			return dst, ErrTooLarge
-		case err == io.EOF:
+		case err == io.EOF && d.src.Len() == 0:
 			return out, nil
-		case err != nil:
+		case err != nil && (err != io.EOF || !d.nextMember()):
 			return dst, ErrNotGzip
 		}
 	}
@@ -160,6 +160,16 @@ func sizeHint(src []byte, limit int) int {
 type decoder struct {
 	gz  gzip.Reader
 	src bytes.Reader
+}
+
+// nextMember reads the header of a member. Members are taken one by one because the reader, left to itself,
+// takes a stream that ends inside the header of a further one for complete.
+func (d *decoder) nextMember() bool {
+	if d.gz.Reset(&d.src) != nil {
+		return false
+	}
+	d.gz.Multistream(false)
+	return true
 }
 
 var decoders = sync.Pool{New: func() any { return new(decoder) }}

@@ -122,6 +122,7 @@ func TestGunzip(t *testing.T) {
 		{"cut short", z[:len(z)-1], len(src), "", ErrNotGzip},
 		{"cut in the middle", z[:len(z)/2], len(src), "", ErrNotGzip},
 		{"something behind", append(bytes.Clone(z), "more"...), len(src), "", ErrNotGzip},
+		{"cut in a second header", append(bytes.Clone(small), "\x1f\x8b\b\x08000000na"...), 10, "", ErrNotGzip},
 		{"nothing", nil, 10, "", ErrNotGzip},
 		{"not gzip", src, 10, "", ErrNotGzip},
 	} {

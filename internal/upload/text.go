@@ -68,7 +68,8 @@ func informativeType(v []byte) []byte {
 			break
 		}
 	}
-	if !slash || len(v) > maxField || !isASCIIValue(v) || equalFold(media, "application/octet-stream") || equalFold(media, "application/x-www-form-urlencoded") {
+	if !slash || len(v) > maxField || !isASCIIValue(v) ||
+		equalFold(media, "application/octet-stream") || equalFold(media, "application/x-www-form-urlencoded") {
 		return nil
 	}
 	return v

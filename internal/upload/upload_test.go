@@ -106,6 +106,7 @@ func TestParseFormErrors(t *testing.T) {
 		{"too many parts", formHeader, many, ErrMalformed},
 		{"too many parts in the fallback", formHeader, "\r\n" + many, ErrMalformed},
 		{"second part cut in its header", formHeader, form("--xYzZY", file, "", "d", "--xYzZY", "Content-Type: a"), ErrTruncated},
+		{"later part cut before something like an end", formHeader, form("--xYzZY", file, "", "d", "--xYzZY", "", "d\n--xYzZY--"), ErrTruncated},
 		{"second part without header", formHeader, form("--xYzZY", file, "", "d", "--xYzZY", ""), ErrTruncated},
 		{"no boundary parameter", "multipart/form-data", simple, ErrMalformed},
 		{"empty boundary", `multipart/form-data; boundary=""`, simple, ErrMalformed},
