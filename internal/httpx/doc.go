@@ -20,7 +20,10 @@
 // two seconds is parked: it gives back its buffers and keeps only a small stack.
 //
 // Request bodies are streams: take them with ReadBody or ReadForm. PostBody, PostArgs and FormValue of
-// fasthttp would read a body of any size into memory, unless ReadForm was called first.
+// fasthttp would read a body of any size into memory, unless ReadForm was called first. A handler runs as soon
+// as the first byte of the body is there, so it can refuse before the rest; a response that is larger than the
+// write buffer (16 KiB with its head) takes two system calls, a file given to SetBodyStream goes out by sendfile.
+// The package needs Linux.
 //
 //	ln, err := httpx.Listen(":8080")
 //	budget := httpx.NewBudget(256<<20, 0)

@@ -1,0 +1,89 @@
+package httpx
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/valyala/fasthttp"
+)
+
+// handle wraps the handler: guard, declared size, panics, the last answer of a drain.
+func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.phase = phaseBody
+		c.unread = ctx.Request.IsBodyStream()
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked(ctx, r)
+		}
+		if s.draining.Load() {
+			ctx.SetConnectionClose()
+		}
+	}()
+	if s.refuse(ctx) == 0 {
+		s.cfg.Handler(ctx)
+	}
+}
+
+// refuse answers a request that the handler need not see, and returns the status it gave, or 0.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx) int {
+	if g := s.cfg.Guard; g != nil && g.guards(ctx) && !g.Permit(ctx) {
+		return fasthttp.StatusForbidden
+	}
+	if limit := s.cfg.MaxBodyBytes; limit > 0 && int64(ctx.Request.Header.ContentLength()) > limit {
+		Fail(ctx, ErrTooLarge)
+		return fasthttp.StatusRequestEntityTooLarge
+	}
+	return 0
+}
+
+// expect decides on "Expect: 100-continue". A refusal carries its answer, and the connection closes.
+func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	c, ok := ctx.Conn().(*conn)
+	if ok {
+		c.phase = phaseBody
+	}
+	status := s.refuse(ctx)
+	if status == 0 {
+		return fasthttp.StatusContinue
+	}
+	if ok {
+		c.unread = true // the client may send the body all the same
+	}
+	return status
+}
+
+func (s *Server) panicked(ctx *fasthttp.RequestCtx, r any) {
+	s.log.Error("a handler panicked", "method", string(ctx.Method()), "path", string(ctx.Path()),
+		"panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+	ctx.Response.Reset()
+	ctx.Response.Header.SetNoDefaultContentType(true)
+	ctx.SetConnectionClose()
+	Error(ctx, fasthttp.StatusInternalServerError, "the server failed on this request: see its log")
+}
+
+// malformed answers what fasthttp can't parse or receive; the connection closes after it.
+func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.unread = true
+	}
+	var small *fasthttp.ErrSmallBuffer
+	var status int
+	var text string
+	switch {
+	case errors.As(err, &small):
+		status, text = fasthttp.StatusRequestHeaderFieldsTooLarge,
+			fmt.Sprintf("the request head is larger than %d bytes: shorten the URL or the headers", readBufferBytes)
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		status, text, _ = StatusOf(ErrTooLarge)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		status, text = fasthttp.StatusRequestTimeout, "the request did not arrive in time: send it faster"
+	default:
+		status, text = fasthttp.StatusBadRequest, "malformed HTTP request: check the request line and the headers"
+	}
+	ctx.Response.SkipBody = ctx.IsHead()
+	Error(ctx, status, text)
+}
