@@ -3,6 +3,7 @@ package raftstore
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ type admitReply struct {
 	// bootstrap with.
 	Members []string `json:"members"`
 	Leader  string   `json:"leader,omitempty"`
+	Origin  string   `json:"origin,omitempty"` // in hex; "" from a server that is part of no cluster
 	Error   string   `json:"error,omitempty"`
 }
 
@@ -50,6 +52,9 @@ func (s *Store) about() admitReply {
 	}
 	slices.Sort(reply.Members)
 	reply.Leader, _ = s.Leader()
+	if o := s.stream.origin.Load(); o != nil {
+		reply.Origin = hex.EncodeToString(o[:])
+	}
 	switch {
 	case len(reply.Members) == 0:
 		reply.Stage, reply.Members = stageEmpty, s.peers
@@ -114,20 +119,21 @@ func (s *Store) ask(ctx context.Context, address, op string) (admitReply, error)
 func (s *Store) seekAdmission(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.Timeouts.Heartbeat / 2)
 	defer tick.Stop()
-	var err error
 	for complaint := ""; ; {
+		changed := s.LeaderChanges()
+		added, err := s.admission(ctx)
 		// After a request to join that failed, being listed proves nothing: the entry may be taken back.
-		if err == nil && s.settled() {
+		if added || err == nil && s.settled() {
 			return
 		}
-		err = s.admission(ctx)
 		if err != nil && err.Error() != complaint && ctx.Err() == nil {
 			complaint = err.Error()
-			s.logger.Warn("raft: not yet part of a cluster", "reason", err)
+			s.logger.Warn("raft: masters disagree or are missing", "reason", err)
 		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-changed:
 		case <-tick.C:
 		}
 	}
@@ -139,59 +145,83 @@ func (s *Store) settled() bool {
 	return own.Stage != stageEmpty && own.Leader != "" && slices.Contains(own.Members, s.cfg.ID)
 }
 
-// admission takes one step of the table in the package comment. An error says what is in the way.
-func (s *Store) admission(ctx context.Context) error {
+// admission takes one step of the table in the package comment. It says whether the leader has added this
+// server to the members, which is the last step: all that is left is to wait for its log. An error says
+// what is in the way.
+func (s *Store) admission(ctx context.Context) (added bool, err error) {
 	own := s.about()
 	replies, odd := s.survey(ctx, own)
-	leader, member, running := "", false, false
+	var running []admitReply // of one cluster; this server's, if it is part of one
+	leader, member := "", false
 	alike := 1 // servers that would form a cluster of just these peers
 	for _, r := range replies {
-		if r.Stage == stageRunning {
-			running = true
+		switch {
+		case r.Stage != stageRunning && own.Stage == stageEmpty && slices.Equal(r.Members, s.peers):
+			alike++
+		case r.Stage != stageRunning && own.Stage == stageEmpty:
+			odd = fmt.Errorf("%s has peers %v, this master has %v", r.ID, r.Members, s.peers)
+		case r.Stage != stageRunning:
+		case own.Stage != stageEmpty && r.Origin != own.Origin:
+			return false, fmt.Errorf("%s belongs to another cluster, of %v: stop one of them, and empty its directory "+
+				"if it shall join the other", r.ID, r.Members)
+		case len(running) > 0 && r.Origin != running[0].Origin:
+			return false, fmt.Errorf("%s and %s belong to different clusters", running[0].ID, r.ID)
+		default:
+			running = append(running, r)
 			if r.Leader != "" && r.Leader != s.cfg.ID {
 				leader, member = r.Leader, slices.Contains(r.Members, s.cfg.ID)
 			}
-		} else if slices.Equal(r.Members, s.peers) {
-			alike++
-		} else if odd == nil {
-			odd = fmt.Errorf("%s has peers %v, this master has %v", r.ID, r.Members, s.peers)
 		}
 	}
 	switch {
+	case own.Stage != stageEmpty && leader != "" && !member:
+		return s.join(ctx, leader)
 	case own.Stage != stageEmpty:
-		if leader == "" {
-			return odd
-		}
-		if member {
-			return nil
-		}
-		return s.join(ctx, leader)
+		return false, nil
 	case leader != "":
-		if _, err := s.ask(ctx, leader, opForget); err != nil {
-			return err
-		}
-		// From here on nobody counts on a vote of this server that it does not remember.
-		s.stream.open.Store(true)
-		return s.join(ctx, leader)
-	case running:
-		return fmt.Errorf("the cluster of %v has no leader; this master has no state and waits", s.peers)
+		return s.comeBack(ctx, leader)
+	case len(running) > 0:
+		return false, fmt.Errorf("the cluster of %v has no leader; this master has no state and waits", running[0].Members)
+	case alike <= len(s.peers)/2 && odd != nil:
+		return false, odd
 	case alike <= len(s.peers)/2:
-		if odd != nil {
-			return odd
-		}
-		return fmt.Errorf("%d of %d masters of %v are up", alike, len(s.peers), s.peers)
+		return false, fmt.Errorf("%d of %d masters of %v are up", alike, len(s.peers), s.peers)
+	}
+	return false, s.form()
+}
+
+// form bootstraps the cluster of the peers list. The other servers do the same.
+func (s *Store) form() error {
+	if err := s.disk.setOrigin(newOrigin(s.peers)); err != nil {
+		return fmt.Errorf("record origin in %s: %w", s.cfg.Dir, err)
 	}
 	if err := s.raft.BootstrapCluster(configurationOf(s.peers)).Error(); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
 	s.logger.Info("raft: cluster formed", "members", s.peers)
-	s.stream.open.Store(true)
-	return nil
+	return s.enter(newOrigin(s.peers))
 }
 
-func (s *Store) join(ctx context.Context, leader string) error {
-	_, err := s.ask(ctx, leader, opJoin)
-	return err
+// comeBack makes a server without state a member, be it a new one or one that lost its directory.
+func (s *Store) comeBack(ctx context.Context, leader string) (added bool, err error) {
+	reply, err := s.ask(ctx, leader, opForget)
+	if err != nil {
+		return false, err
+	}
+	// From here on nobody counts on a vote of this server that it does not remember.
+	o, err := hex.DecodeString(reply.Origin)
+	if err != nil || len(o) != len(origin{}) {
+		return false, fmt.Errorf("%s told a malformed origin %q", leader, reply.Origin)
+	}
+	if err := s.enter(origin(o)); err != nil {
+		return false, err
+	}
+	return s.join(ctx, leader)
+}
+
+func (s *Store) join(ctx context.Context, leader string) (added bool, err error) {
+	_, err = s.ask(ctx, leader, opJoin)
+	return err == nil, err
 }
 
 // survey says hello to all peers at once, and to the members that this server knows of. The error tells of

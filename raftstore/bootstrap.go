@@ -1,8 +1,11 @@
 package raftstore
 
 import (
+	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/raft"
 )
@@ -28,7 +31,10 @@ func (s *Store) prepare(rc raft.Config, transport raft.Transport, machine StateM
 	self := []string{s.cfg.ID}
 	switch {
 	case len(members) == 0 && len(s.peers) == 1:
-		err = raft.BootstrapCluster(&rc, s.disk.logs, s.disk.bolt, s.disk.snapshots, transport, configurationOf(self))
+		err = s.disk.setOrigin(newOrigin(self))
+		if err == nil {
+			err = raft.BootstrapCluster(&rc, s.disk.logs, s.disk.bolt, s.disk.snapshots, transport, configurationOf(self))
+		}
 		members = self
 	case len(members) == 0, slices.Contains(members, s.cfg.ID):
 	case len(members) == 1 && members[0] == owner:
@@ -44,12 +50,40 @@ func (s *Store) prepare(rc raft.Config, transport raft.Transport, machine StateM
 	if err != nil {
 		return nil, fmt.Errorf("prepare raft state in %s: %w", s.cfg.Dir, err)
 	}
+	if len(members) > 0 {
+		o, err := s.disk.origin()
+		if err != nil {
+			return nil, fmt.Errorf("read origin in %s: %w", s.cfg.Dir, err)
+		}
+		s.stream.origin.Store(&o)
+	}
 	if owner != s.cfg.ID {
 		if err := s.disk.setOwnID(s.cfg.ID); err != nil {
 			return nil, fmt.Errorf("record own id in %s: %w", s.cfg.Dir, err)
 		}
 	}
 	return members, nil
+}
+
+// newOrigin returns the origin of a cluster that begins with members. All of them must come to the same one
+// on their own, so it follows from the list; a cluster of one can afford chance.
+func newOrigin(members []string) (o origin) {
+	if len(members) == 1 {
+		_, _ = rand.Read(o[:]) // never fails
+		return o
+	}
+	sum := sha256.Sum256([]byte(strings.Join(members, ",")))
+	copy(o[:], sum[:])
+	return o
+}
+
+// enter opens Raft's channel to the servers of one origin, now and after a restart.
+func (s *Store) enter(o origin) error {
+	if err := s.disk.setOrigin(o); err != nil {
+		return fmt.Errorf("record origin in %s: %w", s.cfg.Dir, err)
+	}
+	s.stream.origin.Store(&o)
+	return nil
 }
 
 // storedMembers reads the latest configuration in the directory.

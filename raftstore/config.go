@@ -85,6 +85,10 @@ func (c Config) withDefaults() (Config, error) {
 			return net.DialTimeout("tcp", address, timeout)
 		}
 	}
+	if t := c.Timeouts; t.Lease > t.Heartbeat || t.Heartbeat > t.Election {
+		return c, fmt.Errorf("%w: time-outs must grow from lease %v over heartbeat %v to election %v",
+			ErrConfig, t.Lease, t.Heartbeat, t.Election)
+	}
 	if c.Dir == "" {
 		return c, fmt.Errorf("%w: a directory is needed", ErrConfig)
 	}

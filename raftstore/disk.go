@@ -21,8 +21,11 @@ const (
 	keepSnapshots   = 2
 )
 
-// keyOwnID is where the stable store keeps the id under which the directory was last used.
-var keyOwnID = []byte("OwnID")
+// Keys of the stable store beside Raft's own.
+var (
+	keyOwnID  = []byte("OwnID")  // id under which the directory was last used
+	keyOrigin = []byte("Origin") // origin of the cluster that the state belongs to
+)
 
 // disk is what lies under a Store's directory.
 type disk struct {
@@ -73,6 +76,20 @@ func (d *disk) ownID() (string, error) {
 }
 
 func (d *disk) setOwnID(id string) error { return d.bolt.Set(keyOwnID, []byte(id)) }
+
+// origin returns the origin of the cluster that the state belongs to.
+func (d *disk) origin() (origin, error) {
+	stored, err := d.bolt.Get(keyOrigin)
+	if err == nil && len(stored) != len(origin{}) {
+		err = fmt.Errorf("origin of %d bytes", len(stored))
+	}
+	if err != nil {
+		return origin{}, err
+	}
+	return origin(stored), nil
+}
+
+func (d *disk) setOrigin(o origin) error { return d.bolt.Set(keyOrigin, o[:]) }
 
 // machineAdapter gives a StateMachine the shape that raft wants.
 type machineAdapter struct{ machine StateMachine }

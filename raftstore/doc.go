@@ -33,6 +33,7 @@
 //	            server counted, is up and lists the same
 //	none        anything else                                wait
 //	some        a leader exists, and this is no member       ask to be added
+//	some        they belong to another cluster               say so, and ask again
 //	some        anything else                                nothing: Raft goes on where it stopped
 //
 // Until it is bootstrapped or added, a server without state refuses all Raft traffic. It would otherwise
@@ -54,8 +55,14 @@
 // # On the wire
 //
 // A connection begins with DialByte, which tells it from HTTP and which the port's owner consumes, then a
-// byte that names the channel: 0 is Raft's own RPC (hashicorp/raft's NetworkTransport), 1 carries one
-// request and one reply between servers as JSON lines (admission.go).
+// byte that names the channel:
+//
+//	00  origin, 16 bytes, then Raft's own RPC (hashicorp/raft's NetworkTransport)
+//	01  one request and one reply between servers, JSON lines (admission.go)
+//
+// The origin is drawn when a cluster is bootstrapped and kept by all who join it. Servers of different
+// origins refuse each other's Raft traffic: two clusters that were formed apart, say because a lone master
+// was down when its new peers were started, would otherwise overwrite each other's log.
 //
 // # Goroutines
 //

@@ -36,8 +36,18 @@ func slogLevel(level hclog.Level) slog.Level {
 	}
 }
 
+// perAttempt are complaints about single attempts to reach a server that is away, several a second. Raft
+// also warns once when it gives a server or its leadership up.
+var perAttempt = []string{
+	"failed to appendEntries to", "failed to heartbeat to", "failed to make requestVote RPC",
+	"failed to decode incoming command", "failed to flush response",
+}
+
 func (l *logBridge) Log(level hclog.Level, msg string, args ...any) {
 	to := slogLevel(level)
+	if to > slog.LevelDebug && slices.Contains(perAttempt, msg) {
+		to = slog.LevelDebug
+	}
 	if !l.to.Enabled(context.Background(), to) {
 		return
 	}

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/raft"
 )
@@ -42,23 +43,16 @@ func (s *Store) AddVoter(ctx context.Context, id string) error {
 // RemoveServer takes a server out of the cluster; one that is no member is nothing new. A leader that takes
 // itself out stops leading. Errors are those of Propose, and ErrConfig for the last voter.
 func (s *Store) RemoveServer(ctx context.Context, id string) error {
-	if !s.IsLeader() {
-		return s.explain(raft.ErrNotLeader)
-	}
-	voters, known := 0, false
-	for _, m := range s.Members() {
-		if m.Voter {
-			voters++
-		}
-		known = known || m.ID == id
-	}
-	if !known {
-		return nil
-	}
-	if voters == 1 {
-		return fmt.Errorf("%w: %s is the last voter of the cluster", ErrConfig, id)
-	}
 	return s.await(ctx, func() error {
+		voters, known := s.voters()
+		switch {
+		case !s.IsLeader():
+			return s.explain(raft.ErrNotLeader)
+		case !slices.Contains(known, id):
+			return nil
+		case len(voters) == 1 && voters[0] == id:
+			return fmt.Errorf("%w: %s is the last voter of the cluster", ErrConfig, id)
+		}
 		return s.explain(s.raft.RemoveServer(raft.ServerID(id), 0, 0).Error())
 	})
 }
@@ -67,20 +61,30 @@ func (s *Store) RemoveServer(ctx context.Context, id string) error {
 // returns once the other server has been told to take over, within about Timeouts.Election. Errors are
 // those of Propose, and ErrConfig when to is no other voter.
 func (s *Store) TransferLeadership(ctx context.Context, to string) error {
-	if !s.IsLeader() {
-		return s.explain(raft.ErrNotLeader)
-	}
-	found := false
-	for _, m := range s.Members() {
-		found = found || m.Voter && m.ID != s.cfg.ID && (to == "" || m.ID == to)
-	}
-	if !found {
-		return fmt.Errorf("%w: no other voter %s to hand leadership to", ErrConfig, to)
-	}
 	return s.await(ctx, func() error {
-		if to == "" {
+		voters, _ := s.voters()
+		others := slices.DeleteFunc(voters, func(id string) bool { return id == s.cfg.ID })
+		switch {
+		case !s.IsLeader():
+			return s.explain(raft.ErrNotLeader)
+		case len(others) == 0:
+			return fmt.Errorf("%w: there is no other voter to hand leadership to", ErrConfig)
+		case to == "":
 			return s.explain(s.raft.LeadershipTransfer().Error())
+		case !slices.Contains(others, to):
+			return fmt.Errorf("%w: %s is not one of the other voters %v", ErrConfig, to, others)
 		}
 		return s.explain(s.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)).Error())
 	})
+}
+
+// voters lists the ids of the voters, and of all members.
+func (s *Store) voters() (voters, all []string) {
+	for _, m := range s.Members() {
+		all = append(all, m.ID)
+		if m.Voter {
+			voters = append(voters, m.ID)
+		}
+	}
+	return voters, all
 }

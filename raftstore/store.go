@@ -111,9 +111,6 @@ func (s *Store) raftConfig(bridge *logBridge) *raft.Config {
 
 // run starts what goes on in the background.
 func (s *Store) run(ctx context.Context, members []string) {
-	if len(members) > 0 {
-		s.stream.open.Store(true)
-	}
 	observations := make(chan raft.Observation, 16)
 	observer := raft.NewObserver(observations, false, func(o *raft.Observation) bool {
 		switch o.Data.(type) {
@@ -210,7 +207,7 @@ func (s *Store) Close() error {
 func (s *Store) close() error {
 	s.cancel()
 	s.background.Wait()
-	if s.IsLeader() && s.otherVoters() {
+	if voters, _ := s.voters(); s.IsLeader() && len(voters) > 1 {
 		if err := s.raft.LeadershipTransfer().Error(); err != nil {
 			s.logger.Warn("raft: leadership not handed over", "error", err)
 		}
@@ -223,15 +220,6 @@ func (s *Store) close() error {
 	s.stream.wait()
 	s.announce()
 	return errors.Join(err, s.disk.close())
-}
-
-func (s *Store) otherVoters() bool {
-	for _, server := range s.configuration() {
-		if server.Suffrage == raft.Voter && string(server.ID) != s.cfg.ID {
-			return true
-		}
-	}
-	return false
 }
 
 // configuration returns the servers of the latest configuration, which may not be committed yet.

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -13,38 +14,41 @@ import (
 
 // A connection's second byte names its channel.
 const (
-	channelRaft  = 0
-	channelAdmit = 1
+	channelRaft  = 0 // followed by the origin, then Raft's own RPC
+	channelAdmit = 1 // followed by one request
 )
 
-// maxUnnamed bounds the connections that have not yet named their channel, so that clients that say
-// nothing cost little.
-const maxUnnamed = 64
+// origin tells clusters apart. It comes with the bootstrap and stays.
+type origin [16]byte
+
+// maxStrangers bounds the connections that are not, or not yet, Raft's, so that those that say nothing
+// cost little.
+const maxStrangers = 64
 
 // stream is the raft.StreamLayer: it sorts accepted connections by channel, keeps Raft's traffic out until
 // this server may take part, and ends every connection when the Store closes.
 type stream struct {
-	ln      net.Listener
-	id      string
-	dial    func(address string, timeout time.Duration) (net.Conn, error)
-	timeout time.Duration       // to name the channel
-	admit   func(conn net.Conn) // serves a connection of channelAdmit
-	open    atomic.Bool         // Raft's channel is served
-	raftIn  chan net.Conn       // to raft.NetworkTransport
-	unnamed chan struct{}       // semaphore
-	done    chan struct{}       // closed by Close
-	wg      sync.WaitGroup      // accept loop and accepted connections
-	mu      sync.Mutex          // guards the rest
-	conns   map[*peerConn]struct{}
-	closed  bool
+	ln        net.Listener
+	id        string
+	dial      func(address string, timeout time.Duration) (net.Conn, error)
+	timeout   time.Duration          // to name the channel
+	admit     func(conn net.Conn)    // serves a connection of channelAdmit
+	origin    atomic.Pointer[origin] // only servers of this origin reach Raft; nil: none do
+	raftIn    chan net.Conn          // to raft.NetworkTransport
+	strangers chan struct{}          // semaphore
+	done      chan struct{}          // closed by Close
+	wg        sync.WaitGroup         // accept loop and accepted connections
+	mu        sync.Mutex             // guards the rest
+	conns     map[*peerConn]struct{}
+	closed    bool
 }
 
 var _ raft.StreamLayer = (*stream)(nil)
 
 func newStream(cfg Config) *stream {
 	return &stream{
-		ln: cfg.Listener, id: cfg.ID, dial: cfg.Dial, timeout: cfg.Timeouts.Request,
-		raftIn: make(chan net.Conn), unnamed: make(chan struct{}, maxUnnamed),
+		ln: cfg.Listener, id: cfg.ID, dial: cfg.Dial, timeout: min(cfg.Timeouts.Request, 2*cfg.Timeouts.Heartbeat),
+		raftIn: make(chan net.Conn), strangers: make(chan struct{}, maxStrangers),
 		done: make(chan struct{}), conns: map[*peerConn]struct{}{},
 	}
 }
@@ -66,7 +70,7 @@ func (s *stream) start() {
 				continue
 			}
 			select {
-			case s.unnamed <- struct{}{}:
+			case s.strangers <- struct{}{}:
 			default:
 				conn.Close()
 				continue
@@ -74,7 +78,7 @@ func (s *stream) start() {
 			if c, ok := s.track(conn, true); ok {
 				go s.sort(c)
 			} else {
-				<-s.unnamed
+				<-s.strangers
 			}
 		}
 	})
@@ -83,25 +87,30 @@ func (s *stream) start() {
 // sort reads the channel byte and hands the connection on.
 func (s *stream) sort(c *peerConn) {
 	var channel [1]byte
+	var theirs origin
 	_ = c.SetReadDeadline(time.Now().Add(s.timeout))
-	_, err := c.Read(channel[:])
+	_, err := io.ReadFull(c, channel[:])
+	if err == nil && channel[0] == channelRaft {
+		_, err = io.ReadFull(c, theirs[:])
+	}
 	_ = c.SetReadDeadline(time.Time{})
-	<-s.unnamed
+	if err == nil && channel[0] == channelAdmit {
+		s.admit(c)
+	}
+	<-s.strangers
 	switch {
 	case err != nil:
-		c.Close()
-	case channel[0] == channelAdmit:
-		s.admit(c)
-		c.Close()
-	case channel[0] == channelRaft && s.open.Load():
+	case channel[0] == channelRaft:
+		if ours := s.origin.Load(); ours == nil || *ours != theirs {
+			break
+		}
 		select {
 		case s.raftIn <- c:
+			return // Raft closes it
 		case <-s.done:
-			c.Close()
 		}
-	default:
-		c.Close()
 	}
+	c.Close()
 }
 
 // Accept returns the next connection of Raft's channel.
@@ -128,8 +137,17 @@ func (s *stream) dialChannel(address string, channel byte, timeout time.Duration
 	if !ok {
 		return nil, net.ErrClosed
 	}
+	head := []byte{DialByte, channel}
+	if channel == channelRaft {
+		ours := s.origin.Load()
+		if ours == nil {
+			c.Close()
+			return nil, fmt.Errorf("dial %s: not part of a cluster", address)
+		}
+		head = append(head, ours[:]...)
+	}
 	_ = c.SetWriteDeadline(time.Now().Add(timeout))
-	if _, err := c.Write([]byte{DialByte, channel}); err != nil {
+	if _, err := c.Write(head); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("dial %s: %w", address, err)
 	}
@@ -187,6 +205,15 @@ type peerConn struct {
 	stream   *stream
 	accepted bool
 	once     sync.Once
+}
+
+// Read says EOF when this side has ended the connection, which Raft takes as the normal end.
+func (c *peerConn) Read(into []byte) (int, error) {
+	n, err := c.Conn.Read(into)
+	if errors.Is(err, net.ErrClosed) {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // Close closes the connection and forgets it.
