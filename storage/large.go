@@ -56,9 +56,9 @@ func (b *Blob) File(offset int64) (f *os.File, ok bool, err error) {
 }
 
 // Open finds a needle and leaves its data where it is. Before it returns, the data's checksum has been
-// verified: by this call, or by one less than verifiedFor ago. Reading a large blob costs as much as sending
-// it, so a blob that is asked for again and again, and comes from the page cache, is read for its checksum
-// only now and then.
+// verified: by this call, or by one less than verifiedFor ago since when nobody has written to the file.
+// Reading a large blob costs as much as sending it, so a blob that is asked for again and again, and comes
+// from the page cache, is read for its checksum only now and then.
 //
 // Errors are those of Get.
 func (v *Volume) Open(key blob.Key, cookie blob.Cookie) (*Blob, error) {
@@ -109,7 +109,12 @@ func (v *Volume) stat(key blob.Key, cookie blob.Cookie) (b *Blob, place uint32, 
 // verify checks the data's checksum unless that was done lately, and leaves the plain form in b.
 func (v *Volume) verify(b *Blob, place uint32) error {
 	now := v.cfg.Now()
-	if crc, ok := v.verified.lookup(place, now); ok && checksumMatches(b.Checksum, crc) {
+	info, err := v.fs.Stat(v.base + ".dat")
+	if err != nil {
+		return fmt.Errorf("look at volume %d: %w", v.id, err)
+	}
+	written := info.ModTime()
+	if crc, ok := v.verified.lookup(place, written, now); ok && checksumMatches(b.Checksum, crc) {
 		b.Checksum = crc
 		return nil
 	}
@@ -123,7 +128,7 @@ func (v *Volume) verify(b *Blob, place uint32) error {
 		return &CorruptError{v.dat.Name(), int64(place) * needleAlignment, errChecksum.Error()}
 	}
 	b.Checksum = crc
-	v.verified.add(place, crc, now)
+	v.verified.add(place, verifiedEntry{crc, written, now})
 	return nil
 }
 
@@ -140,26 +145,29 @@ const (
 	verifiedLimit = 1024 // blobs remembered per volume
 )
 
-// verifiedSet remembers which large blobs were verified lately. Offsets of a log never change their
-// content, so only time takes an entry out. The zero value is ready.
+// verifiedSet remembers which large blobs were verified lately. An entry counts while the file is as it was
+// then: a log's bytes never change by our hand, but a write by anybody else, or a restored file, shows in the
+// time of its last write. And it counts not for long, since a page that leaves the cache may come back
+// from the disk damaged. The zero value is ready.
 type verifiedSet struct {
 	mu      sync.Mutex // guards entries
 	entries map[uint32]verifiedEntry
 }
 
 type verifiedEntry struct {
-	crc uint32
-	at  time.Time
+	crc     uint32
+	written time.Time // the file's last write, looked up before the check
+	at      time.Time // of the check
 }
 
-func (s *verifiedSet) lookup(place uint32, now time.Time) (crc uint32, ok bool) {
+func (s *verifiedSet) lookup(place uint32, written, now time.Time) (crc uint32, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.entries[place]
-	return e.crc, ok && now.Sub(e.at) < verifiedFor
+	return e.crc, ok && e.written.Equal(written) && now.Sub(e.at) < verifiedFor
 }
 
-func (s *verifiedSet) add(place uint32, crc uint32, now time.Time) {
+func (s *verifiedSet) add(place uint32, e verifiedEntry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.entries == nil {
@@ -171,5 +179,5 @@ func (s *verifiedSet) add(place uint32, crc uint32, now time.Time) {
 			break
 		}
 	}
-	s.entries[place] = verifiedEntry{crc, now}
+	s.entries[place] = e
 }

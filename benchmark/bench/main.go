@@ -52,7 +52,11 @@ var parts = []part{
 }
 
 func main() {
-	if err := run(); err != nil {
+	work := run
+	if addr := os.Getenv(bareServerEnv); addr != "" {
+		work = func() error { return serveBare(addr) }
+	}
+	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

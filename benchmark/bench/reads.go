@@ -16,18 +16,14 @@ import (
 // same 1 KiB from memory.
 const bareServerEnv = "WEED_BENCH_BARE_SERVER"
 
-func init() {
-	addr := os.Getenv(bareServerEnv)
-	if addr == "" {
-		return
-	}
+// serveBare is that server; it only returns when it can't serve.
+func serveBare(addr string) error {
 	body := bytes.Repeat([]byte{'x'}, 1024)
 	ln, err := net.Listen("tcp", addr)
-	if err == nil {
-		err = fasthttp.Serve(ln, func(ctx *fasthttp.RequestCtx) { ctx.SetBody(body) })
+	if err != nil {
+		return err
 	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	return fasthttp.Serve(ln, func(ctx *fasthttp.RequestCtx) { ctx.SetBody(body) })
 }
 
 // randomReads compares 1 KiB reads over many blobs with a bare fasthttp server and with nginx serving the
