@@ -71,11 +71,14 @@ func (t *Tree) Reserve(key LayoutKey, pref Preference, count int) ([]*Reservatio
 	return plans, nil
 }
 
-// Free returns the free slots at a preferred place.
-func (t *Tree) Free(pref Preference) int {
+// Free returns the free slots at a preferred place, or an ErrUnknown….
+func (t *Tree) Free(pref Preference) (int, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.freeAt(pref)
+	if err := t.checkPreference(pref); err != nil {
+		return 0, err
+	}
+	return t.freeAt(pref), nil
 }
 
 func (t *Tree) freeAt(pref Preference) int {

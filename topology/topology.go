@@ -151,16 +151,22 @@ func New(cfg Config) *Tree {
 	}
 }
 
-// Lookup appends the servers that hold a volume to dst, the primary first, and returns the volume's
-// collection. ok is false, and dst as it was, when nobody holds the volume.
-func (t *Tree) Lookup(id blob.VolumeID, dst []*Location) (locations []*Location, collection string, ok bool) {
+// About is what is known of a volume beside where it is.
+type About struct {
+	Collection string
+	Writable   bool // it takes blobs
+}
+
+// Lookup appends the servers that hold a volume to dst, the primary first. ok is false, and dst as it was,
+// when nobody holds the volume.
+func (t *Tree) Lookup(id blob.VolumeID, dst []*Location) (locations []*Location, about About, ok bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	v := t.volumes[id]
 	if v == nil {
-		return dst, "", false
+		return dst, About{}, false
 	}
-	return v.appendLocations(dst), v.layout.key.Collection, true
+	return v.appendLocations(dst), About{v.layout.key.Collection, v.writable}, true
 }
 
 // Counts are the sums of a tree.

@@ -319,16 +319,16 @@ func TestConflictFirstWins(t *testing.T) {
 		t.Fatal("a refused copy takes its slot too:", c)
 	}
 	f.beat(a.delta([]uint32{1}))
-	if _, collection, _ := f.Lookup(1, nil); collection != "y" {
-		t.Fatalf("the copy that is left takes the id, got %q", collection)
+	if _, about, _ := f.Lookup(1, nil); about != (About{"y", true}) {
+		t.Fatalf("the copy that is left takes the id, got %+v", about)
 	}
 	a.vols[1] = info(1, "y", "001")
 	if out = f.beat(a.full()); len(out.Conflicts) != 1 {
 		t.Fatal("another placement is a conflict too", out)
 	}
 	f.beat(b.delta(nil, info(1, "z", "000"))) // the only holder may change what it is
-	if _, collection, _ := f.Lookup(1, nil); collection != "z" {
-		t.Fatal(collection)
+	if _, about, _ := f.Lookup(1, nil); about.Collection != "z" {
+		t.Fatal(about)
 	}
 	for _, bad := range []wire.VolumeInfo{{}, {ID: 9, Collection: "../x"}, {ID: 9, TTL: "5q"},
 		{ID: 9, ReplicaPlacement: wire.ReplicaPlacement{SameRackCount: 11}}} {

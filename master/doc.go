@@ -1,0 +1,29 @@
+// Package master is the master server: it assigns fids, says where volumes are, makes volumes when none can
+// take a blob, and takes the heartbeats of the volume servers.
+//
+// It owns the HTTP paths of the master, the lease on needle keys, and the orders to volume servers. What may
+// never be lost or given out twice lies in package state behind Raft (raftstore); where volumes are and go is
+// decided by package topology. It refuses everything but redirects of what it knows, and answers 503 with
+// Retry-After at once, while this master does not lead or has not caught up.
+//
+// Invariants:
+//   - No key is handed out twice: keys come from blocks leased through Raft, and a leader never goes on with a
+//     block that it got in an earlier term.
+//   - No key is handed out, and no volume id given, that a volume server has reported to be in use: both
+//     sequences are raised through Raft before the reporting server's volumes can be assigned to.
+//   - A volume is assigned to only after every server of its placement has made its copy. Where one could not,
+//     the others are told to delete theirs.
+//   - Of many requests that find a layout without writable volumes one makes volumes, the others wait for it.
+//   - The soft state (topology) belongs to one term of leadership. For a pulse and a half after the term began
+//     the servers are still reporting: no volume is made before that, and no volume that may exist is
+//     answered with 404.
+//
+// Goroutines: one follows leadership; in a term one expires servers, and each growth, key lease, volume order
+// and clean-up has its own. Run ends and awaits them all.
+//
+//	m, err := master.New(master.Config{Address: "10.0.0.1:9333", MetaDir: "./m1"}, master.Deps{Logger: log})
+//	if err != nil {
+//		return err
+//	}
+//	err = m.Run(ctx) // until ctx ends and requests are answered
+package master

@@ -1,0 +1,355 @@
+package master
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"weed/internal/httpx"
+	"weed/internal/wire"
+	"weed/raftstore"
+)
+
+// quickRaft lets a single master lead within a moment.
+var quickRaft = raftstore.Timeouts{Heartbeat: 50 * time.Millisecond, Election: 50 * time.Millisecond, Lease: 50 * time.Millisecond}
+
+// fakeClock is the clock by which servers expire.
+type fakeClock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *fakeClock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// fixture is a running master.
+type fixture struct {
+	*testing.T
+	cfg   Config
+	clock *fakeClock
+	log   *slog.Logger
+	m     *Master
+	stop  func()
+}
+
+// start runs a master; change may alter its configuration. It ends with the test, or with stop.
+func start(t *testing.T, change func(*Config)) *fixture {
+	t.Helper()
+	cfg := Config{MetaDir: t.TempDir(), Version: "test", Pulse: 200 * time.Millisecond}
+	if change != nil {
+		change(&cfg)
+	}
+	f := &fixture{T: t, cfg: cfg, clock: &fakeClock{now: time.Unix(1_700_000_000, 0)},
+		log: testLog(t)}
+	f.run()
+	t.Cleanup(func() { f.stop() })
+	return f
+}
+
+// run starts the master on a free port, or again on the one that it had.
+func (f *fixture) run() {
+	f.Helper()
+	address := f.cfg.Address
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	ln, err := httpx.Listen(address)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.cfg.Address = ln.Addr().String()
+	f.m, err = New(f.cfg, Deps{Listener: ln, Now: f.clock.Now, RaftTimeouts: quickRaft, Logger: f.log})
+	if err != nil {
+		f.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	m := f.m
+	go func() { done <- m.Run(ctx) }()
+	f.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			f.Error("the master ended with", err)
+		}
+	})
+	if len(f.cfg.Peers) == 0 {
+		f.eventually("the master to lead", func() bool { return f.get("/readyz").status == 200 })
+	}
+}
+
+func testLog(t *testing.T) *slog.Logger {
+	if !testing.Verbose() {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+func (f *fixture) eventually(what string, done func() bool) {
+	f.Helper()
+	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			f.Fatal("waited in vain for ", what)
+		}
+	}
+}
+
+// reply is an HTTP answer.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+var noRedirects = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+func (f *fixture) do(method, path, contentType, body string) reply {
+	f.Helper()
+	req, err := http.NewRequest(method, "http://"+f.cfg.Address+path, strings.NewReader(body))
+	if err != nil {
+		f.Fatal(err)
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	return f.send(req)
+}
+
+func (f *fixture) send(req *http.Request) reply {
+	f.Helper()
+	resp, err := noRedirects.Do(req)
+	if err != nil {
+		f.Error(err)
+		return reply{}
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		f.Error(err)
+	}
+	if len(b) > 0 && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") && !json.Valid(b) {
+		f.Errorf("%s %s: no JSON: %s", req.Method, req.URL, b)
+	}
+	return reply{resp.StatusCode, resp.Header, string(b)}
+}
+
+func (f *fixture) get(path string) reply  { f.Helper(); return f.do("GET", path, "", "") }
+func (f *fixture) post(path string) reply { f.Helper(); return f.do("POST", path, "", "") }
+
+// want checks the status and, unless it is empty, a part of the body.
+func (r reply) want(t testing.TB, status int, part string) reply {
+	t.Helper()
+	if r.status != status || !strings.Contains(r.body, part) {
+		t.Fatalf("got %d %s, want %d with %q", r.status, r.body, status, part)
+	}
+	return r
+}
+
+func (r reply) into(t testing.TB, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(r.body), v); err != nil {
+		t.Fatalf("%v: %s", err, r.body)
+	}
+}
+
+type assigned struct {
+	FID, URL, PublicURL string
+	Count               int
+}
+
+func (f *fixture) assign(query string) assigned {
+	f.Helper()
+	var a assigned
+	f.get("/dir/assign"+query).want(f, 200, `"fid"`).into(f, &a)
+	return a
+}
+
+// volumeServer is a fake that makes and deletes volumes, stores blobs and sends heartbeats when told to.
+type volumeServer struct {
+	f    *fixture
+	http *httptest.Server
+	url  string
+
+	mu      sync.Mutex
+	hb      wire.Heartbeat
+	volumes map[uint32]wire.VolumeInfo
+	blobs   map[string]string
+	puts    []*http.Request
+	creates int
+	fail    map[string]int // status by path
+	gate    chan struct{}  // if set, creates wait for it
+}
+
+func (f *fixture) volumeServer(dc, rack string, slots int) *volumeServer {
+	f.Helper()
+	v := &volumeServer{f: f, volumes: map[uint32]wire.VolumeInfo{}, blobs: map[string]string{}, fail: map[string]int{}}
+	v.http = httptest.NewServer(v)
+	f.Cleanup(v.http.Close)
+	v.url = strings.TrimPrefix(v.http.URL, "http://")
+	v.hb = wire.Heartbeat{URL: v.url, PublicURL: v.url, DataCenter: dc, Rack: rack, Max: slots, Incarnation: rand.Uint64()}
+	return v
+}
+
+// joined is a volume server that has sent its first heartbeat.
+func (f *fixture) joined(dc, rack string, slots int) *volumeServer {
+	f.Helper()
+	v := f.volumeServer(dc, rack, slots)
+	v.beat(true)
+	return v
+}
+
+// beat sends a heartbeat with everything that the server holds; full says so.
+func (v *volumeServer) beat(full bool) wire.HeartbeatReply {
+	v.f.Helper()
+	v.mu.Lock()
+	v.hb.Sequence++
+	hb := v.hb
+	hb.Full = full
+	for _, info := range v.volumes {
+		hb.Volumes = append(hb.Volumes, info)
+	}
+	v.mu.Unlock()
+	b, _ := json.Marshal(hb)
+	var answer wire.HeartbeatReply
+	v.f.do("POST", wire.PathHeartbeat, "application/json", string(b)).want(v.f, 200, `"leader"`).into(v.f, &answer)
+	return answer
+}
+
+func (v *volumeServer) set(info wire.VolumeInfo) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.volumes[info.ID] = info
+}
+
+func (v *volumeServer) holds() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.volumes)
+}
+
+func (v *volumeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	v.mu.Lock()
+	gate := v.gate
+	v.mu.Unlock()
+	if gate != nil && r.URL.Path == wire.PathVolumeCreate {
+		<-gate
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	answer := func(status int, body any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(body)
+	}
+	if status := v.fail[r.URL.Path]; status != 0 {
+		answer(status, wire.Error{Error: "told to fail"})
+		return
+	}
+	switch r.URL.Path {
+	case wire.PathVolumeCreate:
+		var order wire.CreateVolume
+		if err := json.Unmarshal(body, &order); err != nil || len(order.Replication) != 3 {
+			answer(400, wire.Error{Error: "bad order"})
+			return
+		}
+		v.creates++
+		digit := func(i int) int { return int(order.Replication[i] - '0') }
+		info := wire.VolumeInfo{ID: order.ID, Collection: order.Collection, TTL: order.TTL, Version: 3,
+			ReplicaPlacement: wire.ReplicaPlacement{DiffDataCenterCount: digit(0), DiffRackCount: digit(1), SameRackCount: digit(2)}}
+		v.volumes[order.ID] = info
+		answer(200, info)
+	case wire.PathVolumeDelete:
+		var order wire.DeleteVolume
+		_ = json.Unmarshal(body, &order)
+		if held, ok := v.volumes[order.ID]; !ok || held.Collection != order.Collection {
+			answer(404, wire.Error{Error: "no such volume"})
+			return
+		}
+		delete(v.volumes, order.ID)
+		answer(200, struct{}{})
+	default:
+		v.blob(r, string(body), answer)
+	}
+}
+
+func (v *volumeServer) blob(r *http.Request, body string, answer func(int, any)) {
+	if status := v.fail["blobs"]; status != 0 {
+		answer(status, wire.Error{Error: "told to fail"})
+		return
+	}
+	switch r.Method {
+	case "POST":
+		v.puts = append(v.puts, r.Clone(context.Background()))
+		v.blobs[r.URL.Path] = body
+		answer(201, map[string]any{"name": `a"b.txt`, "size": len(body), "eTag": "5b9a4a9c", "mime": "text/plain"})
+	case "DELETE":
+		held, ok := v.blobs[r.URL.Path]
+		delete(v.blobs, r.URL.Path)
+		if !ok {
+			answer(404, map[string]int{"size": 0})
+			return
+		}
+		answer(202, map[string]int{"size": len(held)})
+	}
+}
+
+func volumeInfo(id uint32, collection string, change func(*wire.VolumeInfo)) wire.VolumeInfo {
+	info := wire.VolumeInfo{ID: id, Collection: collection, Version: 3}
+	if change != nil {
+		change(&info)
+	}
+	return info
+}
+
+func form(values url.Values) (contentType, body string) {
+	return "application/x-www-form-urlencoded", values.Encode()
+}
+
+// freePort returns an address that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// logLines is a log that a test reads.
+type logLines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

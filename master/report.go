@@ -1,0 +1,209 @@
+package master
+
+import (
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"weed/internal/blob"
+	"weed/internal/httpx"
+	"weed/internal/wire"
+	"weed/topology"
+)
+
+type nodeReport struct {
+	URL       string `json:"Url"`
+	PublicURL string `json:"PublicUrl"`
+	Max       int
+	Free      int
+	Volumes   int
+	VolumeIDs string `json:"VolumeIds"` // "1-3 7"
+}
+
+type rackReport struct {
+	ID        string `json:"Id"`
+	Max, Free int
+	DataNodes []nodeReport
+}
+
+type dataCenterReport struct {
+	ID        string `json:"Id"`
+	Max, Free int
+	Racks     []rackReport
+}
+
+type layoutReport struct {
+	Collection  string          `json:"collection"`
+	Replication string          `json:"replication"`
+	TTL         string          `json:"ttl"`
+	Writables   []blob.VolumeID `json:"writables"`
+}
+
+// treeReport is the topology; layouts stand there under both names that clients know.
+type treeReport struct {
+	Max, Free   int
+	DataCenters []dataCenterReport
+	Layouts     []layoutReport `json:"layouts"`
+	LayoutsToo  []layoutReport `json:"Layouts"`
+}
+
+func (t *term) report() treeReport {
+	r := treeReport{DataCenters: []dataCenterReport{}, Layouts: []layoutReport{}}
+	t.tree.Walk(func(s topology.ServerStatus) {
+		if n := len(r.DataCenters); n == 0 || r.DataCenters[n-1].ID != s.DataCenter {
+			r.DataCenters = append(r.DataCenters, dataCenterReport{ID: s.DataCenter})
+		}
+		center := &r.DataCenters[len(r.DataCenters)-1]
+		if n := len(center.Racks); n == 0 || center.Racks[n-1].ID != s.Rack {
+			center.Racks = append(center.Racks, rackReport{ID: s.Rack})
+		}
+		rack := &center.Racks[len(center.Racks)-1]
+		rack.DataNodes = append(rack.DataNodes, nodeReport{URL: s.URL, PublicURL: s.PublicURL,
+			Max: s.Max, Free: s.Free, Volumes: len(s.Volumes), VolumeIDs: idRanges(s.Volumes)})
+		for _, sum := range []struct{ max, free *int }{{&r.Max, &r.Free}, {&center.Max, &center.Free}, {&rack.Max, &rack.Free}} {
+			*sum.max += s.Max
+			*sum.free += s.Free
+		}
+	})
+	for _, l := range t.tree.Layouts() {
+		r.Layouts = append(r.Layouts, layoutReport{l.Key.Collection, l.Key.Placement.String(), l.Key.TTL.String(), l.Writables})
+	}
+	r.LayoutsToo = r.Layouts
+	return r
+}
+
+// idRanges writes the ids of volumes, which are in order, as ranges with spaces between.
+func idRanges(volumes []wire.VolumeInfo) string {
+	var b []byte
+	for i := 0; i < len(volumes); {
+		j := i
+		for j+1 < len(volumes) && volumes[j+1].ID == volumes[j].ID+1 {
+			j++
+		}
+		if len(b) > 0 {
+			b = append(b, ' ')
+		}
+		b = strconv.AppendUint(b, uint64(volumes[i].ID), 10)
+		if j > i {
+			b = strconv.AppendUint(append(b, '-'), uint64(volumes[j].ID), 10)
+		}
+		i = j + 1
+	}
+	return string(b)
+}
+
+// reading returns the term for a request that only reads, or nil when the request is answered.
+func (m *Master) reading(ctx *fasthttp.RequestCtx) *term {
+	if !httpx.Allow(ctx, fasthttp.MethodGet) {
+		return nil
+	}
+	t := m.leading()
+	if t == nil {
+		m.fail(ctx, errNoLeader)
+	}
+	return t
+}
+
+// serveDirStatus answers /dir/status.
+func (m *Master) serveDirStatus(ctx *fasthttp.RequestCtx) {
+	if t := m.reading(ctx); t != nil {
+		httpx.JSON(ctx, fasthttp.StatusOK, struct {
+			Version  string
+			Topology treeReport
+		}{m.cfg.Version, t.report()})
+	}
+}
+
+// copyReport is one copy of a volume, and what the master knows of the volume.
+type copyReport struct {
+	wire.VolumeInfo
+	Primary string
+	Members []string
+	State   string // "writable", "readonly"
+}
+
+// serveVolumeStatus answers /vol/status: every copy by data center, rack and server.
+func (m *Master) serveVolumeStatus(ctx *fasthttp.RequestCtx) {
+	t := m.reading(ctx)
+	if t == nil {
+		return
+	}
+	var volumes struct {
+		Max, Free   int
+		DataCenters map[string]map[string]map[string][]copyReport
+	}
+	volumes.DataCenters = map[string]map[string]map[string][]copyReport{}
+	t.tree.Walk(func(s topology.ServerStatus) {
+		volumes.Max += s.Max
+		volumes.Free += s.Free
+		center := child(volumes.DataCenters, s.DataCenter)
+		copies := make([]copyReport, 0, len(s.Volumes))
+		for _, info := range s.Volumes {
+			copies = append(copies, t.reportCopy(info))
+		}
+		child(center, s.Rack)[s.URL] = copies
+	})
+	httpx.JSON(ctx, fasthttp.StatusOK, struct {
+		Version string
+		Volumes any
+	}{m.cfg.Version, volumes})
+}
+
+// child returns the map under a name, made on demand.
+func child[V any](parent map[string]map[string]V, name string) map[string]V {
+	if parent[name] == nil {
+		parent[name] = map[string]V{}
+	}
+	return parent[name]
+}
+
+func (t *term) reportCopy(info wire.VolumeInfo) copyReport {
+	var room [8]*topology.Location
+	at, about, ok := t.tree.Lookup(blob.VolumeID(info.ID), room[:0])
+	r := copyReport{VolumeInfo: info, State: "readonly", Members: make([]string, 0, len(at))}
+	if ok {
+		r.Primary = at[0].URL
+	}
+	if about.Writable {
+		r.State = "writable"
+	}
+	for _, l := range at {
+		r.Members = append(r.Members, l.URL)
+	}
+	return r
+}
+
+// serveClusterStatus answers /cluster/status, on every master and without a leader too.
+func (m *Master) serveClusterStatus(ctx *fasthttp.RequestCtx) {
+	if !httpx.Allow(ctx, fasthttp.MethodGet) {
+		return
+	}
+	leader, _ := m.store.Leader()
+	peers := []string{}
+	for _, member := range m.store.Members() {
+		if member.ID != m.cfg.Address {
+			peers = append(peers, member.ID)
+		}
+	}
+	httpx.JSON(ctx, fasthttp.StatusOK, struct {
+		IsLeader bool
+		Leader   string
+		Peers    []string
+	}{m.leading() != nil, leader, peers})
+}
+
+type versionReport struct{ Version string }
+
+// serveHealth answers /healthz: the process is up.
+func (m *Master) serveHealth(ctx *fasthttp.RequestCtx) {
+	if httpx.Allow(ctx, fasthttp.MethodGet) {
+		httpx.JSON(ctx, fasthttp.StatusOK, versionReport{m.cfg.Version})
+	}
+}
+
+// serveReady answers /readyz: this master leads and has caught up.
+func (m *Master) serveReady(ctx *fasthttp.RequestCtx) {
+	if m.reading(ctx) != nil {
+		httpx.JSON(ctx, fasthttp.StatusOK, versionReport{m.cfg.Version})
+	}
+}

@@ -1,0 +1,172 @@
+package master
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"weed/client"
+	"weed/internal/httpx"
+	"weed/topology"
+)
+
+// submitTries is how many volumes a submitted blob is offered to.
+const submitTries = 3
+
+// passedParams are the parameters of a put that /submit passes on to the volume server.
+var passedParams = [...]string{"ts", "ttl", "cm", "fsync"}
+
+// passedHeaders are the headers of a put that /submit passes on, beside those that begin with pairPrefix.
+var passedHeaders = [...][]byte{[]byte("Content-Encoding"), []byte("Content-Disposition"), []byte("Content-Md5")}
+
+var pairPrefix = []byte("Seaweed-")
+
+// serveSubmit answers POST /submit: it assigns a fid and passes the body on, as it is, to a volume server.
+func (m *Master) serveSubmit(ctx *fasthttp.RequestCtx) {
+	if !ctx.IsPost() {
+		if httpx.Allow(ctx, fasthttp.MethodPost); !ctx.IsOptions() {
+			httpx.Error(ctx, fasthttp.StatusMethodNotAllowed, "Only submit via POST!")
+		}
+		return
+	}
+	t := m.leading()
+	if t == nil {
+		m.fail(ctx, errNoLeader)
+		return
+	}
+	w, err := m.readWish(ctx, true)
+	if err != nil {
+		m.fail(ctx, err)
+		return
+	}
+	body, err := httpx.ReadBody(ctx, m.submits, submitLimit)
+	if err != nil {
+		m.fail(ctx, err)
+		return
+	}
+	defer body.Release()
+	if err := t.submit(ctx, w, body.Bytes); err != nil {
+		m.fail(ctx, err)
+	}
+}
+
+// submit stores the body under a new fid and answers the request, unless it returns an error. A volume that
+// can't take the blob is followed by another one; the fid that it had is told to nobody.
+func (t *term) submit(ctx *fasthttp.RequestCtx, w wish, body []byte) error {
+	var room [8]client.Field
+	request := client.Request{ContentType: view(ctx.Request.Header.ContentType()), Header: putHeaders(ctx, room[:0]), Body: body}
+	var pathRoom [256]byte
+	var answer []byte
+	var failed error
+	for range submitTries {
+		target, err := t.pick(w, true)
+		if err != nil {
+			return err
+		}
+		a, err := t.assignTo(target, 1)
+		if err != nil {
+			return err
+		}
+		request.Host = target.Locations[0].URL
+		path := appendPutPath(pathRoom[:0], ctx, &a)
+		request.Path = view(path)
+		var status int
+		status, answer, err = t.client.Forward(t.calls, &request, answer)
+		switch {
+		case err == nil && status == fasthttp.StatusCreated:
+			t.metrics.submitted.Inc()
+			return answerSubmit(ctx, &a, answer)
+		case err == nil && !mayElsewhere(status):
+			httpx.RawJSON(ctx, status, answer)
+			return nil
+		case err == nil:
+			err = fmt.Errorf("%s answered %d: %.200s", request.Host, status, answer)
+		case t.calls.Err() != nil:
+			return context.Canceled
+		}
+		t.log.Warn("a volume did not take a submitted blob", "volume", uint32(target.ID), "server", request.Host, "err", err)
+		failed = err
+	}
+	return fmt.Errorf("%w: try again in a moment (the last one: %w)", errNotWritten, failed)
+}
+
+// mayElsewhere reports whether a status of a put concerns the volume or its server, not the request.
+func mayElsewhere(status int) bool {
+	switch status {
+	case fasthttp.StatusNotFound, fasthttp.StatusTooManyRequests, fasthttp.StatusInsufficientStorage:
+		return true
+	}
+	return status >= 500
+}
+
+func appendPutPath(b []byte, ctx *fasthttp.RequestCtx, a *assignment) []byte {
+	b = a.fid().AppendText(append(b, '/'))
+	if len(ctx.URI().QueryString()) == 0 {
+		return b
+	}
+	sep := byte('?')
+	for _, name := range passedParams {
+		if v := ctx.QueryArgs().Peek(name); len(v) > 0 {
+			b = append(append(append(b, sep), name...), '=')
+			b = fasthttp.AppendQuotedArg(b, v)
+			sep = '&'
+		}
+	}
+	return b
+}
+
+// putHeaders appends the headers that go on to the volume server, as views of the request.
+func putHeaders(ctx *fasthttp.RequestCtx, dst []client.Field) []client.Field {
+	for name, value := range ctx.Request.Header.All() {
+		passed := len(name) > len(pairPrefix) && bytes.EqualFold(name[:len(pairPrefix)], pairPrefix)
+		for _, p := range passedHeaders {
+			passed = passed || bytes.EqualFold(name, p)
+		}
+		if passed {
+			dst = append(dst, client.Field{Name: view(name), Value: view(value)})
+		}
+	}
+	return dst
+}
+
+// answerSubmit makes the answer to the client from that of the volume server.
+func answerSubmit(ctx *fasthttp.RequestCtx, a *assignment, put []byte) error {
+	var stored struct {
+		Name string `json:"name"`
+		Size int64  `json:"size"`
+		ETag string `json:"eTag"`
+	}
+	if err := json.Unmarshal(put, &stored); err != nil {
+		return fmt.Errorf("%w: decode the answer of %s: %w", errNotWritten, a.target.Locations[0].URL, err)
+	}
+	fileURL := publicPath(a.target, a)
+	if httpx.Pretty(ctx) {
+		httpx.JSON(ctx, fasthttp.StatusCreated, struct {
+			FID      string `json:"fid"`
+			FileName string `json:"fileName"`
+			FileURL  string `json:"fileUrl"`
+			Size     int64  `json:"size"`
+			ETag     string `json:"eTag"`
+		}{a.fid().String(), stored.Name, fileURL, stored.Size, stored.ETag})
+		return nil
+	}
+	var room [512]byte
+	b := append(room[:0], `{"fid":"`...)
+	b = a.fid().AppendText(b)
+	b = httpx.AppendString(append(b, `","fileName":`...), stored.Name)
+	b = httpx.AppendString(append(b, `,"fileUrl":`...), fileURL)
+	b = strconv.AppendInt(append(b, `,"size":`...), stored.Size, 10)
+	b = httpx.AppendString(append(b, `,"eTag":`...), stored.ETag)
+	httpx.RawJSON(ctx, fasthttp.StatusCreated, append(b, '}'))
+	return nil
+}
+
+// publicPath returns host:port/fid for clients.
+func publicPath(target *topology.Target, a *assignment) string {
+	b := append(make([]byte, 0, 64), target.Locations[0].PublicURL...)
+	return view(a.fid().AppendText(append(b, '/')))
+}

@@ -1,0 +1,172 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"weed/internal/blob"
+	"weed/master/state"
+	"weed/raftstore"
+	"weed/topology"
+)
+
+// term is one term of leadership with all the soft state that belongs to it.
+type term struct {
+	*Master
+	tree    *topology.Tree
+	keys    *keyLease
+	growths flights[growthKey]
+	doomed  doomed
+	news    news
+
+	began time.Time
+	// warmUpEnd is when the volume servers have all had the time to report; zero in a cluster that never
+	// had a volume.
+	warmUpEnd time.Time
+
+	ctx  context.Context // ends with the term
+	end  context.CancelFunc
+	jobs jobs // what the term has started
+}
+
+func (m *Master) newTerm(parent context.Context) *term {
+	t := &term{
+		Master: m, began: time.Now(),
+		tree: topology.New(topology.Config{
+			SizeLimitBytes: m.cfg.VolumeSizeLimitBytes, Pulse: m.cfg.Pulse, Seed: uint64(m.cookies.next()),
+			Render: renderTarget,
+		}),
+	}
+	if m.machine.LastVolumeID() > 0 {
+		t.warmUpEnd = t.began.Add(m.cfg.Pulse * 3 / 2)
+	}
+	t.ctx, t.end = context.WithCancel(parent)
+	t.keys = newKeyLease(t.ctx, &t.jobs, m.machine, m.store)
+	t.growths.jobs = &t.jobs
+	t.jobs.start(t.expireServers)
+	return t
+}
+
+// close ends the term and waits for what it has started.
+func (t *term) close() {
+	t.end()
+	t.jobs.close()
+}
+
+// followLeadership opens a term when this master leads and has caught up, and closes it when it no longer
+// does, until ctx ends.
+func (m *Master) followLeadership(ctx context.Context) {
+	var current *term
+	stop := func() {
+		if current != nil {
+			m.term.Store(nil)
+			current.close()
+			current = nil
+			m.log.Info("this master leads no more")
+		}
+	}
+	defer stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		changes := m.store.LeaderChanges()
+		if !m.store.IsLeader() {
+			stop()
+		} else if current == nil {
+			if err := m.store.Ready(ctx); err == nil {
+				current = m.newTerm(ctx)
+				m.term.Store(current)
+				m.log.Info("this master leads", "lastKey", uint64(m.machine.LastKey()),
+					"lastVolume", uint32(m.machine.LastVolumeID()))
+				continue // leadership may have changed meanwhile
+			}
+			retry.Reset(100 * time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changes:
+		case <-retry.C:
+		}
+	}
+}
+
+// leading returns the term if this master may decide, else nil.
+func (m *Master) leading() *term {
+	t := m.term.Load()
+	if t == nil || !m.store.IsLeader() {
+		return nil
+	}
+	return t
+}
+
+// warming reports whether volume servers may not have reported yet in this term.
+func (t *term) warming() bool { return time.Now().Before(t.warmUpEnd) }
+
+// mayExist reports whether a volume that nobody has reported may be one that is still to be reported.
+func (t *term) mayExist(id blob.VolumeID) bool { return t.warming() && id <= t.machine.LastVolumeID() }
+
+// expireServers takes servers out that have fallen silent. A tick that comes late says that this process
+// stood still, not that the servers did: they get the time to be heard.
+func (t *term) expireServers() {
+	every := max(t.cfg.Pulse/4, time.Millisecond)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last := time.Now()
+	var patienceUntil time.Time
+	for {
+		select {
+		case <-t.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		if now.Sub(last) > t.cfg.Pulse+every {
+			patienceUntil = now.Add(2 * t.cfg.Pulse)
+		}
+		if last = now; now.Before(patienceUntil) {
+			continue
+		}
+		for _, at := range t.tree.Expire(t.deps.Now()) {
+			t.log.Warn("volume server is silent: its volumes are not assigned to", "server", at.URL,
+				"dataCenter", at.DataCenter, "rack", at.Rack)
+		}
+	}
+}
+
+// propose puts a command through Raft, within the term and a time limit.
+func propose[R any](ctx context.Context, to *raftstore.Store, command state.Command[R]) (R, error) {
+	ctx, cancel := context.WithTimeout(ctx, raftTimeout)
+	defer cancel()
+	return state.Do(ctx, to, command)
+}
+
+// errNoLeader says that this master may not decide now.
+var errNoLeader = errors.New("no leader at the moment")
+
+// news wakes those who wait for a heartbeat to change the topology.
+type news struct {
+	mu   sync.Mutex
+	next chan struct{} // closed by the next one; nil while nobody waits
+}
+
+// wait returns a channel that is closed by the next tell.
+func (n *news) wait() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.next == nil {
+		n.next = make(chan struct{})
+	}
+	return n.next
+}
+
+func (n *news) tell() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.next != nil {
+		close(n.next)
+		n.next = nil
+	}
+}
