@@ -161,14 +161,18 @@ func (c *client) wantClosed() {
 	}
 }
 
-// eventually waits for a condition.
+// eventually waits for a condition, looking every millisecond.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !cond(); {
-		if time.Now().After(end) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	late := time.After(deadline)
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-late:
 			t.Fatalf("never happened: %s", what)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 
