@@ -3,6 +3,7 @@ package httpx
 import (
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,6 +137,51 @@ func TestStalledReader(t *testing.T) {
 	}
 	eventually(t, "they were accepted", func() bool { return s.open() == len(largePaths) })
 	eventually(t, "they are given up", func() bool { return s.open() == 0 })
+}
+
+// A write makes progress when the peer acknowledges, also while the kernel takes nothing new.
+func TestStallSeesAcknowledgedBytes(t *testing.T) {
+	ln, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	peer := dial(t, ln.Addr().String())
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	raw, err := nc.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &conn{TCPConn: nc.(*net.TCPConn), srv: New(Config{IdleTimeout: time.Hour}), raw: raw}
+	for err == nil { // until the queues are full
+		_ = nc.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		_, err = nc.Write(make([]byte, 1<<20))
+	}
+	var st stall
+	if !st.alive(c, 0) {
+		t.Error("given up at the first look")
+	}
+	before := queuedBytes(raw)
+	if _, err := io.CopyN(io.Discard, peer.TCPConn, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the peer acknowledges", func() bool {
+		if queuedBytes(raw) > before-minProgressBytes {
+			_, _ = io.CopyN(io.Discard, peer.TCPConn, 64<<10)
+			return false
+		}
+		return true
+	})
+	if !st.alive(c, 0) || st.quiet != 0 {
+		t.Error("acknowledged bytes are no progress")
+	}
+	if !st.alive(c, 0) || st.alive(c, 0) {
+		t.Error("want it to be given up at the second look without progress")
+	}
 }
 
 // A client that reads slowly, for much longer than IdleTimeout, gets everything.
