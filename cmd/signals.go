@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/golang/glog"
 )
@@ -23,35 +24,44 @@ func (e *signalError) exitCode() int {
 	return exitFailure
 }
 
+// echo is the time within which the first signal may arrive again without being taken for a second one:
+// timeout(1) and others send it to the process and to its group.
+const echo = 50 * time.Millisecond
+
 // signalContext returns a context that the first SIGINT or SIGTERM cancels, with a *signalError as the cause;
 // a second signal ends the process at once. stop gives the signals back and must be called.
 func signalContext(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	done, ended := make(chan struct{}), make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for {
-			select {
-			case <-done:
-				return
-			case s := <-signals:
-				cause := &signalError{s}
-				if ctx.Err() != nil {
-					glog.Warningf("%v, for the second time: exit without waiting for requests", s)
-					glog.Flush()
-					os.Exit(cause.exitCode())
-				}
-				glog.Infof("%v: finishing; the next signal ends the process at once", s)
-				cancel(cause)
-			}
-		}
+		heedSignals(signals, cancel, os.Exit)
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
-		close(done)
+		close(signals)
 		<-ended
 		cancel(nil)
+	}
+}
+
+// heedSignals calls cancel for the first signal and exit for the second, until signals is closed.
+func heedSignals(signals <-chan os.Signal, cancel context.CancelCauseFunc, exit func(code int)) {
+	first, ok := <-signals
+	if !ok {
+		return
+	}
+	at := time.Now()
+	glog.Infof("%v: finishing; the next signal ends the process at once", first)
+	cancel(&signalError{first})
+	for s := range signals {
+		if s == first && time.Since(at) < echo {
+			continue
+		}
+		glog.Warningf("%v, the second signal: exit without waiting for requests", s)
+		glog.Flush()
+		exit((&signalError{s}).exitCode())
 	}
 }
