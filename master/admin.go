@@ -14,31 +14,25 @@ import (
 	"weed/topology"
 )
 
-// deciding returns the term for a request that changes something, its form read, or nil when the request is
+// decides lets a request through that changes something, its form read; it is false when the request is
 // answered.
-func (m *Master) deciding(ctx *fasthttp.RequestCtx, methods ...string) *term {
-	if !httpx.Allow(ctx, methods...) || refuseHead(ctx) || !m.cfg.Guard.Permit(ctx) {
-		return nil
+func (t *term) decides(ctx *fasthttp.RequestCtx, methods ...string) bool {
+	if !httpx.Allow(ctx, methods...) || refuseHead(ctx) || !t.cfg.Guard.Permit(ctx) {
+		return false
 	}
-	t := m.leading()
-	err := errNoLeader
-	if t != nil {
-		err = m.readForm(ctx)
+	if err := t.readForm(ctx); err != nil {
+		t.fail(ctx, err)
+		return false
 	}
-	if err != nil {
-		m.fail(ctx, err)
-		return nil
-	}
-	return t
+	return true
 }
 
 // serveGrow answers /vol/grow: it makes as many volumes as asked for.
-func (m *Master) serveGrow(ctx *fasthttp.RequestCtx) {
-	t := m.deciding(ctx, fasthttp.MethodGet, fasthttp.MethodPost)
-	if t == nil {
+func (t *term) serveGrow(ctx *fasthttp.RequestCtx) {
+	if !t.decides(ctx, fasthttp.MethodGet, fasthttp.MethodPost) {
 		return
 	}
-	w, err := m.readWish(ctx, false)
+	w, err := t.readWish(ctx, false)
 	if err == nil {
 		err = blob.CheckCollection(w.key.Collection)
 	}
@@ -46,13 +40,13 @@ func (m *Master) serveGrow(ctx *fasthttp.RequestCtx) {
 		err = fmt.Errorf("%w count: say how many volumes to make", errMalformed)
 	}
 	if err != nil {
-		m.fail(ctx, err)
+		t.fail(ctx, err)
 		return
 	}
 	w = w.clone()
 	free, err := t.tree.Free(w.pref)
 	if err != nil {
-		m.fail(ctx, err)
+		t.fail(ctx, err)
 		return
 	}
 	if slots := int(w.count) * w.key.Placement.Copies(); slots > free {
@@ -61,17 +55,16 @@ func (m *Master) serveGrow(ctx *fasthttp.RequestCtx) {
 	}
 	made, err := t.grow(w.key, w.pref, int(w.count))
 	if err != nil {
-		m.fail(ctx, err)
+		t.fail(ctx, err)
 		return
 	}
-	m.log.Info("made volumes as asked", "layout", w.key.String(), "volumes", made, "asked", w.count)
+	t.log.Info("made volumes as asked", "layout", w.key.String(), "volumes", made, "asked", w.count)
 	httpx.JSON(ctx, fasthttp.StatusOK, map[string]int{"count": made})
 }
 
 // serveCollectionDelete answers /col/delete.
-func (m *Master) serveCollectionDelete(ctx *fasthttp.RequestCtx) {
-	t := m.deciding(ctx, fasthttp.MethodGet, fasthttp.MethodPost)
-	if t == nil {
+func (t *term) serveCollectionDelete(ctx *fasthttp.RequestCtx) {
+	if !t.decides(ctx, fasthttp.MethodGet, fasthttp.MethodPost) {
 		return
 	}
 	name := param(ctx, "collection")
@@ -82,7 +75,7 @@ func (m *Master) serveCollectionDelete(ctx *fasthttp.RequestCtx) {
 	holdings := t.tree.Retire(name)
 	if len(holdings) == 0 {
 		if t.warming() {
-			m.fail(ctx, errNoLeader)
+			t.fail(ctx, errNoLeader)
 			return
 		}
 		httpx.Error(ctx, fasthttp.StatusBadRequest, "collection "+name+" does not exist")
@@ -94,7 +87,7 @@ func (m *Master) serveCollectionDelete(ctx *fasthttp.RequestCtx) {
 			left, len(holdings), name))
 		return
 	}
-	m.log.Info("collection deleted", "collection", name, "volumes", len(holdings))
+	t.log.Info("collection deleted", "collection", name, "volumes", len(holdings))
 	httpx.JSON(ctx, fasthttp.StatusOK, struct{}{})
 }
 
@@ -130,9 +123,8 @@ type deleted struct {
 }
 
 // serveDelete answers POST /delete: it has the blobs of all fids deleted, each by its volume's primary.
-func (m *Master) serveDelete(ctx *fasthttp.RequestCtx) {
-	t := m.deciding(ctx, fasthttp.MethodPost)
-	if t == nil {
+func (t *term) serveDelete(ctx *fasthttp.RequestCtx) {
+	if !t.decides(ctx, fasthttp.MethodPost) {
 		return
 	}
 	fids := params(ctx, "fid")

@@ -53,14 +53,14 @@ func (t *term) pick(w wish, grow bool) (*topology.Target, error) {
 }
 
 // serveAssign answers /dir/assign.
-func (m *Master) serveAssign(ctx *fasthttp.RequestCtx) {
-	if !httpx.Allow(ctx, fasthttp.MethodGet, fasthttp.MethodPost) || !m.cfg.Guard.Permit(ctx) {
+func (t *term) serveAssign(ctx *fasthttp.RequestCtx) {
+	if !httpx.Allow(ctx, fasthttp.MethodGet, fasthttp.MethodPost) || !t.cfg.Guard.Permit(ctx) {
 		return
 	}
-	a, err := m.assign(ctx)
+	a, err := t.assign(ctx)
 	if err != nil {
-		m.metrics.refused.Inc()
-		m.fail(ctx, err)
+		t.metrics.refused.Inc()
+		t.fail(ctx, err)
 		return
 	}
 	if httpx.Pretty(ctx) {
@@ -81,12 +81,8 @@ func (m *Master) serveAssign(ctx *fasthttp.RequestCtx) {
 	httpx.RawJSON(ctx, fasthttp.StatusOK, append(b, '}'))
 }
 
-func (m *Master) assign(ctx *fasthttp.RequestCtx) (assignment, error) {
-	t := m.leading()
-	if t == nil {
-		return assignment{}, errNoLeader
-	}
-	w, err := m.readWish(ctx, false)
+func (t *term) assign(ctx *fasthttp.RequestCtx) (assignment, error) {
+	w, err := t.readWish(ctx, false)
 	if err != nil {
 		return assignment{}, err
 	}

@@ -154,6 +154,36 @@ func TestCopiesThatCouldNotBeDeletedAreDeletedLater(t *testing.T) {
 	f.get("/dir/status").want(t, 200, `"Max":80,"Free":80`)
 }
 
+// A volume whose copies are all reported while the answer to the order is lost has come about: it may hold
+// blobs already, and is not undone.
+func TestLostAnswerToAnOrder(t *testing.T) {
+	f := start(t, nil)
+	v := f.joined("dc1", "r1", 4)
+	v.lost = func() { v.beat(false) }
+	f.assign("")
+	if v.holds() != 1 {
+		t.Fatalf("%d volumes, want the one whose answer was lost", v.holds())
+	}
+	f.get("/dir/status").want(t, 200, `"Max":4,"Free":3`)
+}
+
+// Where it is not reported, it is deleted as soon as it is.
+func TestLostAnswerBeforeTheReport(t *testing.T) {
+	f := start(t, nil)
+	v := f.joined("dc1", "r1", 4)
+	v.lost = func() {}
+	v.fail[wire.PathVolumeDelete] = 500
+	f.get("/dir/assign").want(t, 500, "Cannot grow volume group!")
+	if v.holds() != 1 {
+		t.Fatal(v.holds())
+	}
+	v.beat(false)
+	f.get("/dir/lookup?volumeId=1").want(t, 404, "not found")
+	delete(v.fail, wire.PathVolumeDelete)
+	v.beat(false)
+	f.eventually("the volume to be deleted", func() bool { return v.holds() == 0 })
+}
+
 func TestNoKeyTwiceAfterRestart(t *testing.T) {
 	f := start(t, nil)
 	v := f.joined("dc1", "r1", 28)

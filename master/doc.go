@@ -3,8 +3,9 @@
 //
 // It owns the HTTP paths of the master, the lease on needle keys, and the orders to volume servers. What may
 // never be lost or given out twice lies in package state behind Raft (raftstore); where volumes are and go is
-// decided by package topology. It refuses everything but redirects of what it knows, and answers 503 with
-// Retry-After at once, while this master does not lead or has not caught up.
+// decided by package topology. A master that does not lead passes requests on to the one that does, once, and
+// redirects by the leader's answer; while there is none, or it has not caught up, it answers 503 with
+// Retry-After at once.
 //
 // Invariants:
 //   - No key is handed out twice: keys come from blocks leased through Raft, and a leader never goes on with a

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -145,15 +144,26 @@ func (t *term) makeVolume(plan *topology.Reservation, id blob.VolumeID) error {
 		t.tree.Settle(t.deps.Now(), plan, infos)
 		return nil
 	}
-	each(len(plan.Servers), func(i int) {
-		// A server that refused made nothing, and what it may hold under this id is not ours.
-		var refused *client.StatusError
-		if !errors.As(errs[i], &refused) {
-			t.undo(plan.Servers[i].URL, id, plan.Key.Collection)
-		}
-	})
+	if !t.doomed.condemn(t.tree, id, madeBy(plan.Servers, errs)) {
+		t.tree.Release(plan) // the answer was lost, but the copies have been reported
+		return nil
+	}
+	each(len(plan.Servers), func(i int) { t.undo(plan.Servers[i].URL, id, plan.Key.Collection) })
 	t.tree.Release(plan)
 	return fmt.Errorf("volume %d: %w", id, failed)
+}
+
+// madeBy returns the servers that made their copy or may have: all but those that refused. What these may
+// hold under the volume's id is not ours.
+func madeBy(servers []*topology.Location, errs []error) []string {
+	var urls []string
+	for i, at := range servers {
+		var refused *client.StatusError
+		if !errors.As(errs[i], &refused) {
+			urls = append(urls, at.URL)
+		}
+	}
+	return urls
 }
 
 // order sends an order to a volume server and waits for its answer.
@@ -163,10 +173,11 @@ func (t *term) order(server, path string, order, answer any) error {
 	return t.client.PostJSON(ctx, server, path, order, answer)
 }
 
-// undo deletes a copy that a failed growth made or may have made; what cannot be deleted now is deleted when
-// the server reports it.
+// undo deletes a doomed copy; one that cannot be deleted now is deleted when the server reports it.
 func (t *term) undo(server string, id blob.VolumeID, collection string) {
-	t.doomed.add(server, id)
+	if !t.doomed.has(server, id) {
+		return
+	}
 	if err := t.deleteCopy(server, id, collection); err != nil {
 		t.log.Warn("a copy of a volume that failed to come about is left", "server", server, "volume", uint32(id), "err", err)
 		return
@@ -181,59 +192,4 @@ func (t *term) deleteCopy(server string, id blob.VolumeID, collection string) er
 		return nil
 	}
 	return err
-}
-
-// doomed lists the copies that are to be deleted as soon as their server can be reached. The topology never
-// hears of them, so nothing is assigned to them.
-type doomed struct {
-	mu     sync.Mutex
-	copies map[string][]blob.VolumeID // by server
-}
-
-func (d *doomed) add(server string, id blob.VolumeID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.copies == nil {
-		d.copies = map[string][]blob.VolumeID{}
-	}
-	d.copies[server] = append(d.copies[server], id)
-}
-
-func (d *doomed) remove(server string, id blob.VolumeID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.set(server, slices.DeleteFunc(d.copies[server], func(x blob.VolumeID) bool { return x == id }))
-}
-
-func (d *doomed) set(server string, ids []blob.VolumeID) {
-	if len(ids) == 0 {
-		delete(d.copies, server)
-	} else {
-		d.copies[server] = ids
-	}
-}
-
-// takeFrom removes the doomed copies from a heartbeat and returns them. Those that a full heartbeat does not
-// name were never made, and are forgotten.
-func (d *doomed) takeFrom(hb *wire.Heartbeat) []wire.VolumeInfo {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	ids := d.copies[hb.URL]
-	if len(ids) == 0 {
-		return nil
-	}
-	var found []wire.VolumeInfo
-	hb.Volumes = slices.DeleteFunc(hb.Volumes, func(v wire.VolumeInfo) bool {
-		is := slices.Contains(ids, blob.VolumeID(v.ID))
-		if is {
-			found = append(found, v)
-		}
-		return is
-	})
-	if hb.Full {
-		d.set(hb.URL, slices.DeleteFunc(ids, func(id blob.VolumeID) bool {
-			return !slices.ContainsFunc(found, func(v wire.VolumeInfo) bool { return v.ID == uint32(id) })
-		}))
-	}
-	return found
 }

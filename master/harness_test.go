@@ -44,7 +44,7 @@ func (c *fakeClock) advance(d time.Duration) {
 
 // fixture is a running master.
 type fixture struct {
-	*testing.T
+	testing.TB
 	cfg   Config
 	clock *fakeClock
 	log   *slog.Logger
@@ -53,13 +53,13 @@ type fixture struct {
 }
 
 // start runs a master; change may alter its configuration. It ends with the test, or with stop.
-func start(t *testing.T, change func(*Config)) *fixture {
+func start(t testing.TB, change func(*Config)) *fixture {
 	t.Helper()
 	cfg := Config{MetaDir: t.TempDir(), Version: "test", Pulse: 200 * time.Millisecond}
 	if change != nil {
 		change(&cfg)
 	}
-	f := &fixture{T: t, cfg: cfg, clock: &fakeClock{now: time.Unix(1_700_000_000, 0)},
+	f := &fixture{TB: t, cfg: cfg, clock: &fakeClock{now: time.Unix(1_700_000_000, 0)},
 		log: testLog(t)}
 	f.run()
 	t.Cleanup(func() { f.stop() })
@@ -97,7 +97,7 @@ func (f *fixture) run() {
 	}
 }
 
-func testLog(t *testing.T) *slog.Logger {
+func testLog(t testing.TB) *slog.Logger {
 	if !testing.Verbose() {
 		return nil
 	}
@@ -197,6 +197,7 @@ type volumeServer struct {
 	creates int
 	fail    map[string]int // status by path
 	gate    chan struct{}  // if set, creates wait for it
+	lost    func()         // if set, called after a create, whose answer is then lost
 }
 
 func (f *fixture) volumeServer(dc, rack string, slots int) *volumeServer {
@@ -277,6 +278,12 @@ func (v *volumeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		info := wire.VolumeInfo{ID: order.ID, Collection: order.Collection, TTL: order.TTL, Version: 3,
 			ReplicaPlacement: wire.ReplicaPlacement{DiffDataCenterCount: digit(0), DiffRackCount: digit(1), SameRackCount: digit(2)}}
 		v.volumes[order.ID] = info
+		if v.lost != nil {
+			v.mu.Unlock()
+			v.lost()
+			v.mu.Lock()
+			panic(http.ErrAbortHandler)
+		}
 		answer(200, info)
 	case wire.PathVolumeDelete:
 		var order wire.DeleteVolume
@@ -326,7 +333,7 @@ func form(values url.Values) (contentType, body string) {
 }
 
 // freePort returns an address that nobody listens on.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

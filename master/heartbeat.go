@@ -56,12 +56,12 @@ func (t *term) takeHeartbeat(hb *wire.Heartbeat) (resend bool, err error) {
 	if err := t.raise(hb.Volumes); err != nil {
 		return false, fmt.Errorf("raise the sequences above those of %s: %w", hb.URL, err)
 	}
-	for _, v := range t.doomed.takeFrom(hb) {
-		t.jobs.start(func() { t.undoReported(hb.URL, v) })
-	}
-	out, err := t.tree.Heartbeat(t.deps.Now(), hb)
+	found, out, err := t.doomed.admit(t.tree, t.deps.Now(), hb)
 	if err != nil {
 		return false, err
+	}
+	for _, v := range found {
+		t.jobs.start(func() { t.undoReported(hb.URL, v) })
 	}
 	if out.Joined {
 		t.log.Info("volume server joined", "server", out.At.URL, "publicUrl", out.At.PublicURL,
@@ -83,13 +83,12 @@ func (t *term) takeHeartbeat(hb *wire.Heartbeat) (resend bool, err error) {
 // undoReported deletes a copy that undo could not reach before. One that holds blobs is not what it was
 // taken for, and stays.
 func (t *term) undoReported(server string, v wire.VolumeInfo) {
-	id := blob.VolumeID(v.ID)
-	t.doomed.remove(server, id)
 	if v.FileCount > 0 {
 		t.log.Error("a copy that was to be deleted holds blobs and stays", "server", server, "volume", v.ID)
+		t.doomed.remove(server, blob.VolumeID(v.ID))
 		return
 	}
-	t.undo(server, id, v.Collection)
+	t.undo(server, blob.VolumeID(v.ID), v.Collection)
 }
 
 // raise lifts the sequences above all keys and ids that are reported.

@@ -63,30 +63,21 @@ func (t *term) lookUp(asked, collection string) (found, error) {
 	return answer, nil
 }
 
-// lookupTerm reads the form of a lookup and returns the term, or nil when the request is answered.
-func (m *Master) lookupTerm(ctx *fasthttp.RequestCtx) *term {
+// asks lets a lookup through, its form read; it is false when the request is answered.
+func (t *term) asks(ctx *fasthttp.RequestCtx) bool {
 	if !httpx.Allow(ctx, fasthttp.MethodGet, fasthttp.MethodPost) {
-		return nil
+		return false
 	}
-	t := m.leading()
-	err := errNoLeader
-	if t != nil {
-		err = nil
-		if ctx.IsPost() {
-			err = m.readForm(ctx)
-		}
+	if err := t.readForm(ctx); err != nil {
+		t.fail(ctx, err)
+		return false
 	}
-	if err != nil {
-		m.fail(ctx, err)
-		return nil
-	}
-	return t
+	return true
 }
 
 // serveLookup answers /dir/lookup.
-func (m *Master) serveLookup(ctx *fasthttp.RequestCtx) {
-	t := m.lookupTerm(ctx)
-	if t == nil {
+func (t *term) serveLookup(ctx *fasthttp.RequestCtx) {
+	if !t.asks(ctx) {
 		return
 	}
 	asked := param(ctx, "volumeId")
@@ -116,9 +107,8 @@ func lookupStatus(ctx *fasthttp.RequestCtx, err error) int {
 }
 
 // serveVolumeLookup answers /vol/lookup: a map from what was asked to what a lookup answers.
-func (m *Master) serveVolumeLookup(ctx *fasthttp.RequestCtx) {
-	t := m.lookupTerm(ctx)
-	if t == nil {
+func (t *term) serveVolumeLookup(ctx *fasthttp.RequestCtx) {
+	if !t.asks(ctx) {
 		return
 	}
 	asked := params(ctx, "volumeId")
@@ -135,36 +125,41 @@ func (m *Master) serveVolumeLookup(ctx *fasthttp.RequestCtx) {
 	httpx.JSON(ctx, fasthttp.StatusOK, answers)
 }
 
-// serveRedirect sends a request for a blob to a server that has it: reads to the replicas in turn, the rest
-// to the primary.
-func (m *Master) serveRedirect(ctx *fasthttp.RequestCtx) {
-	path, err := blob.ParsePath(ctx.Path())
-	if err != nil {
-		httpx.Error(ctx, fasthttp.StatusNotFound, "there is nothing at this path: it is no fid and no path of the master")
-		return
-	}
-	if !httpx.Allow(ctx, fasthttp.MethodGet, fasthttp.MethodPost, fasthttp.MethodPut, fasthttp.MethodDelete) {
-		return
-	}
-	t := m.leading()
-	if t == nil {
-		m.fail(ctx, errNoLeader)
+// serveRedirect sends a request for a blob to a server that has it.
+func (t *term) serveRedirect(ctx *fasthttp.RequestCtx) {
+	id, ok := blobPath(ctx)
+	if !ok {
 		return
 	}
 	var room [8]*topology.Location
-	at, err := t.locate(path.Volume, "", room[:0])
+	at, err := t.locate(id, "", room[:0])
 	if err != nil {
-		m.fail(ctx, err)
+		t.fail(ctx, err)
 		return
 	}
-	to, status := at[0], fasthttp.StatusTemporaryRedirect
+	t.redirect(ctx, len(at), func(i int) string { return at[i].PublicURL })
+}
+
+// blobPath returns the volume of a request for a blob; it is false when the request is answered.
+func blobPath(ctx *fasthttp.RequestCtx) (blob.VolumeID, bool) {
+	path, err := blob.ParsePath(ctx.Path())
+	if err != nil {
+		httpx.Error(ctx, fasthttp.StatusNotFound, "there is nothing at this path: it is no fid and no path of the master")
+		return 0, false
+	}
+	return path.Volume, httpx.Allow(ctx, fasthttp.MethodGet, fasthttp.MethodPost, fasthttp.MethodPut, fasthttp.MethodDelete)
+}
+
+// redirect sends a client to one of n servers, of which the first is the primary: reads to all in turn, the
+// rest to the primary.
+func (m *Master) redirect(ctx *fasthttp.RequestCtx, n int, publicURL func(i int) string) {
+	to, status := 0, fasthttp.StatusTemporaryRedirect
 	if ctx.IsGet() || ctx.IsHead() {
-		to = at[int(m.turn.Add(1)%uint32(len(at)))]
-		status = fasthttp.StatusMovedPermanently
+		to, status = int(m.turn.Add(1)%uint32(n)), fasthttp.StatusMovedPermanently
 	}
 	uri := ctx.URI()
 	b := append(make([]byte, 0, 128), "http://"...)
-	b = append(b, to.PublicURL...)
+	b = append(b, publicURL(to)...)
 	b = append(b, uri.PathOriginal()...)
 	if query := uri.QueryString(); len(query) > 0 {
 		b = append(append(b, '?'), query...)

@@ -92,25 +92,13 @@ func idRanges(volumes []wire.VolumeInfo) string {
 	return string(b)
 }
 
-// reading returns the term for a request that only reads, or nil when the request is answered.
-func (m *Master) reading(ctx *fasthttp.RequestCtx) *term {
-	if !httpx.Allow(ctx, fasthttp.MethodGet) {
-		return nil
-	}
-	t := m.leading()
-	if t == nil {
-		m.fail(ctx, errNoLeader)
-	}
-	return t
-}
-
 // serveDirStatus answers /dir/status.
-func (m *Master) serveDirStatus(ctx *fasthttp.RequestCtx) {
-	if t := m.reading(ctx); t != nil {
+func (t *term) serveDirStatus(ctx *fasthttp.RequestCtx) {
+	if httpx.Allow(ctx, fasthttp.MethodGet) {
 		httpx.JSON(ctx, fasthttp.StatusOK, struct {
 			Version  string
 			Topology treeReport
-		}{m.cfg.Version, t.report()})
+		}{t.cfg.Version, t.report()})
 	}
 }
 
@@ -123,9 +111,8 @@ type copyReport struct {
 }
 
 // serveVolumeStatus answers /vol/status: every copy by data center, rack and server.
-func (m *Master) serveVolumeStatus(ctx *fasthttp.RequestCtx) {
-	t := m.reading(ctx)
-	if t == nil {
+func (t *term) serveVolumeStatus(ctx *fasthttp.RequestCtx) {
+	if !httpx.Allow(ctx, fasthttp.MethodGet) {
 		return
 	}
 	var volumes struct {
@@ -146,7 +133,7 @@ func (m *Master) serveVolumeStatus(ctx *fasthttp.RequestCtx) {
 	httpx.JSON(ctx, fasthttp.StatusOK, struct {
 		Version string
 		Volumes any
-	}{m.cfg.Version, volumes})
+	}{t.cfg.Version, volumes})
 }
 
 // child returns the map under a name, made on demand.
@@ -201,9 +188,14 @@ func (m *Master) serveHealth(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// serveReady answers /readyz: this master leads and has caught up.
+// serveReady answers /readyz: this master leads and has caught up, or knows who leads.
 func (m *Master) serveReady(ctx *fasthttp.RequestCtx) {
-	if m.reading(ctx) != nil {
-		httpx.JSON(ctx, fasthttp.StatusOK, versionReport{m.cfg.Version})
+	if !httpx.Allow(ctx, fasthttp.MethodGet) {
+		return
 	}
+	if _, ok := m.otherLeader(); !ok && m.leading() == nil {
+		m.fail(ctx, errNoLeader)
+		return
+	}
+	httpx.JSON(ctx, fasthttp.StatusOK, versionReport{m.cfg.Version})
 }

@@ -10,29 +10,11 @@ import (
 	"weed/internal/wire"
 )
 
-// route hands a request to its handler.
+// route hands a request to its handler: here what every master answers, the rest to the leader.
 func (m *Master) route(ctx *fasthttp.RequestCtx) {
 	switch string(ctx.Path()) {
-	case "/dir/assign":
-		m.serveAssign(ctx)
-	case "/submit":
-		m.serveSubmit(ctx)
-	case "/dir/lookup":
-		m.serveLookup(ctx)
-	case "/vol/lookup":
-		m.serveVolumeLookup(ctx)
 	case wire.PathHeartbeat:
 		m.serveHeartbeat(ctx)
-	case "/dir/status":
-		m.serveDirStatus(ctx)
-	case "/vol/status":
-		m.serveVolumeStatus(ctx)
-	case "/vol/grow":
-		m.serveGrow(ctx)
-	case "/col/delete":
-		m.serveCollectionDelete(ctx)
-	case "/delete":
-		m.serveDelete(ctx)
 	case "/cluster/status":
 		m.serveClusterStatus(ctx)
 	case "/healthz", "/stats/health":
@@ -44,7 +26,37 @@ func (m *Master) route(ctx *fasthttp.RequestCtx) {
 			m.metrics.page(ctx)
 		}
 	default:
-		m.serveRedirect(ctx)
+		if t := m.leading(); t != nil {
+			t.route(ctx)
+		} else {
+			m.passOn(ctx)
+		}
+	}
+}
+
+// route answers what only the leader does.
+func (t *term) route(ctx *fasthttp.RequestCtx) {
+	switch string(ctx.Path()) {
+	case "/dir/assign":
+		t.serveAssign(ctx)
+	case "/submit":
+		t.serveSubmit(ctx)
+	case "/dir/lookup":
+		t.serveLookup(ctx)
+	case "/vol/lookup":
+		t.serveVolumeLookup(ctx)
+	case "/dir/status":
+		t.serveDirStatus(ctx)
+	case "/vol/status":
+		t.serveVolumeStatus(ctx)
+	case "/vol/grow":
+		t.serveGrow(ctx)
+	case "/col/delete":
+		t.serveCollectionDelete(ctx)
+	case "/delete":
+		t.serveDelete(ctx)
+	default:
+		t.serveRedirect(ctx)
 	}
 }
 

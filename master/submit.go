@@ -26,31 +26,26 @@ var passedHeaders = [...][]byte{[]byte("Content-Encoding"), []byte("Content-Disp
 var pairPrefix = []byte("Seaweed-")
 
 // serveSubmit answers POST /submit: it assigns a fid and passes the body on, as it is, to a volume server.
-func (m *Master) serveSubmit(ctx *fasthttp.RequestCtx) {
+func (t *term) serveSubmit(ctx *fasthttp.RequestCtx) {
 	if !ctx.IsPost() {
 		if httpx.Allow(ctx, fasthttp.MethodPost); !ctx.IsOptions() {
 			httpx.Error(ctx, fasthttp.StatusMethodNotAllowed, "Only submit via POST!")
 		}
 		return
 	}
-	t := m.leading()
-	if t == nil {
-		m.fail(ctx, errNoLeader)
+	w, err := t.readWish(ctx, true)
+	if err != nil {
+		t.fail(ctx, err)
 		return
 	}
-	w, err := m.readWish(ctx, true)
+	body, err := httpx.ReadBody(ctx, t.submits, submitLimit)
 	if err != nil {
-		m.fail(ctx, err)
-		return
-	}
-	body, err := httpx.ReadBody(ctx, m.submits, submitLimit)
-	if err != nil {
-		m.fail(ctx, err)
+		t.fail(ctx, err)
 		return
 	}
 	defer body.Release()
 	if err := t.submit(ctx, w, body.Bytes); err != nil {
-		m.fail(ctx, err)
+		t.fail(ctx, err)
 	}
 }
 

@@ -51,3 +51,20 @@ func (t *Tree) Reinstate(id blob.VolumeID) {
 		t.settleState(v)
 	}
 }
+
+// Abandon gives up a volume that did not come about: it is unwritable from now on. It is false, and the volume
+// stays as it is, when all its copies have been reported after all.
+func (t *Tree) Abandon(id blob.VolumeID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := t.volumes[id]
+	if v == nil {
+		return true
+	}
+	if len(v.copies) >= v.layout.key.Placement.Copies() {
+		return false
+	}
+	v.retired = true
+	t.settleState(v)
+	return true
+}

@@ -377,6 +377,25 @@ func TestRetireAndForget(t *testing.T) {
 	}
 }
 
+func TestAbandon(t *testing.T) {
+	f := newFixture(t)
+	a, b := newServer("a:1", "dc1", "r1", 7), newServer("b:1", "dc1", "r1", 7)
+	f.beat(a.full())
+	f.beat(b.full())
+	if !f.Abandon(1) {
+		t.Fatal("a volume that nobody has can be abandoned")
+	}
+	f.beat(a.delta(nil, info(1, "", "001"), info(2, "", "001")))
+	f.beat(b.delta(nil, info(2, "", "001")))
+	if !f.Abandon(1) || f.Abandon(2) {
+		t.Fatal("only what is incomplete can be abandoned")
+	}
+	f.beat(b.delta(nil, info(1, "", "001")))
+	if got := f.picks(4, layoutKey("", "001"), Preference{}); !slices.Equal(got, []blob.VolumeID{2}) {
+		t.Fatal(got)
+	}
+}
+
 func TestWalkAndInfoRoundTrip(t *testing.T) {
 	f := newFixture(t)
 	v := wire.VolumeInfo{ID: 5, SizeBytes: 1, Collection: "c", TTL: "3m", Version: 2, FileCount: 2, DeleteCount: 3,
