@@ -34,7 +34,10 @@ type committer struct {
 	idx     *idxWriter
 	wake    chan struct{} // capacity 1
 	stopped chan struct{} // closed when the goroutine has ended
-	dirty   atomic.Bool   // something was written since the last sync
+	dirty   atomic.Bool   // the log was changed since the last sync
+
+	syncMu  sync.Mutex // guards syncErr; one sync at a time, so that a failure is not taken for another's
+	syncErr error      // of the first sync that failed
 
 	mu      sync.Mutex // guards waiting and closed
 	waiting []*operation
@@ -43,7 +46,6 @@ type committer struct {
 	// Owned by the goroutine.
 	end      int64  // committed length of the log
 	lastNs   uint64 // timestamp of the last needle
-	touched  bool   // something was written since the volume was opened
 	uncut    bool   // bytes of a failed commit are still in the file behind end
 	buf      []byte
 	inBatch  map[blob.Key]*operation // latest accepted operation of a key in this commit
@@ -154,8 +156,7 @@ func (c *committer) commit(batch []*operation) {
 		err = c.append()
 	}
 	if err == nil && c.wantsSync() {
-		err = c.v.dat.Sync()
-		c.dirty.Store(err != nil)
+		err = c.sync()
 	}
 	if err != nil {
 		c.fail(batch, err)
@@ -284,9 +285,8 @@ func (c *committer) append() error {
 		if len(b) == 0 {
 			return nil
 		}
-		c.touched = true
-		c.dirty.Store(true)
 		_, err := c.v.dat.WriteAt(b, at)
+		c.dirty.Store(true) // not before the write: a sync in between would not cover it
 		at += int64(len(b))
 		return err
 	}
@@ -326,12 +326,10 @@ func (c *committer) publish(end int64) {
 func (c *committer) fail(batch []*operation, err error) {
 	err = fmt.Errorf("append to volume %d: %w", c.v.id, diskError(err))
 	cause := CauseDamaged
-	if errors.Is(err, ErrNoSpace) {
+	if errors.Is(err, ErrNoSpace) && c.v.readOnly.load()&CauseDamaged == 0 {
 		cause = CauseNoSpace
 	}
-	if c.v.readOnly.set(cause, true) {
-		c.v.cfg.Logger.Error("volume turns read-only", "volume", c.v.id, "error", err)
-	}
+	c.v.turnReadOnly(cause, err)
 	for _, op := range batch {
 		if op.err == nil {
 			op.err = err
@@ -351,9 +349,13 @@ func (c *committer) cut() error {
 	if err := c.v.dat.Truncate(c.end); err != nil {
 		return err
 	}
+	c.dirty.Store(true)
 	if c.v.cfg.Sync == SyncAlways {
+		// Also after a sync that failed: what lies before the cut was made durable by an earlier one.
+		c.syncMu.Lock()
+		defer c.syncMu.Unlock()
 		if err := c.v.dat.Sync(); err != nil {
-			return err
+			return c.syncFailed(err)
 		}
 	}
 	c.uncut = false
@@ -369,16 +371,24 @@ func (c *committer) flushIdx() {
 	}
 }
 
-func (c *committer) syncIfDirty() error {
-	if !c.dirty.Swap(false) {
-		return nil
+// sync makes durable what was written before the call. Once that has failed it never succeeds again: the
+// kernel drops the bytes that it could not write, and the next sync knows nothing of them.
+func (c *committer) sync() error {
+	c.syncMu.Lock()
+	defer c.syncMu.Unlock()
+	if c.syncErr == nil && c.dirty.Swap(false) {
+		if err := c.v.dat.Sync(); err != nil {
+			return c.syncFailed(err)
+		}
 	}
-	if err := c.v.dat.Sync(); err != nil {
-		c.dirty.Store(true)
-		c.v.readOnly.set(CauseDamaged, true)
-		return fmt.Errorf("sync volume %d: %w", c.v.id, diskError(err))
-	}
-	return nil
+	return c.syncErr
+}
+
+// syncFailed takes note of a sync that failed. c.syncMu is held.
+func (c *committer) syncFailed(err error) error {
+	c.syncErr = fmt.Errorf("sync volume %d: %w", c.v.id, diskError(err))
+	c.v.turnReadOnly(CauseDamaged, c.syncErr)
+	return c.syncErr
 }
 
 // stop decides what is queued, ends the goroutine, makes the files durable, and closes the index file, whose
@@ -391,9 +401,9 @@ func (c *committer) stop() (idxBytes int64, err error) {
 	<-c.stopped
 	err = c.cut()
 	if err == nil {
-		err = c.syncIfDirty()
+		err = c.sync()
 	}
-	idxBytes, idxErr := c.idx.close(c.touched)
+	idxBytes, idxErr := c.idx.close()
 	return idxBytes, errors.Join(err, idxErr)
 }
 

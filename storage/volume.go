@@ -37,8 +37,9 @@ type Volume struct {
 		modifiedAtUnix atomic.Int64
 	}
 
-	metaMu sync.Mutex // guards writes of the .meta file
-	meta   meta
+	metaMu     sync.Mutex // guards meta, metaClosed, and writes of the .meta file
+	meta       meta
+	metaClosed bool // the file is not written any more
 
 	closeOnce sync.Once
 	closeErr  error
@@ -95,11 +96,14 @@ func (v *Volume) Status() VolumeStatus {
 }
 
 // SetReadOnly sets or clears one cause. The operator's mark outlives a restart; the error is that of
-// writing it down.
+// writing it down, or ErrClosed.
 func (v *Volume) SetReadOnly(cause ReadOnlyCause, on bool) error {
 	if cause == CauseOperator {
 		v.metaMu.Lock()
 		defer v.metaMu.Unlock()
+		if v.metaClosed {
+			return fmt.Errorf("volume %d: %w", v.id, ErrClosed)
+		}
 		m := v.meta
 		m.ReadOnly = on
 		if err := m.write(v.fs, v.base+".meta"); err != nil {
@@ -113,43 +117,65 @@ func (v *Volume) SetReadOnly(cause ReadOnlyCause, on bool) error {
 	return nil
 }
 
+// turnReadOnly sets a cause that the disk has given and reports it once.
+func (v *Volume) turnReadOnly(cause ReadOnlyCause, err error) {
+	if v.readOnly.set(cause, true) {
+		v.cfg.Logger.Error("volume turns read-only", "volume", v.id, "cause", cause.String(), "error", err)
+	}
+}
+
 // Sync makes everything that was committed durable. Only the policies other than SyncAlways need it.
-func (v *Volume) Sync() error { return v.committer.syncIfDirty() }
+func (v *Volume) Sync() error { return v.committer.sync() }
 
 // Close waits for operations in flight, makes all durable, marks the shutdown as clean, and closes the
 // files. Later calls return the first one's result.
 func (v *Volume) Close() error {
 	v.closeOnce.Do(func() {
 		idxBytes, err := v.committer.stop()
+		v.metaMu.Lock()
+		defer v.metaMu.Unlock()
+		v.metaClosed = true
 		if err == nil && v.readOnly.load()&(CauseDamaged|CauseFiles) == 0 {
-			err = v.markClean(idxBytes)
+			err = v.markClean(v.stats.length.Load(), idxBytes)
 		}
 		v.closeErr = errors.Join(err, v.dat.Close())
 	})
 	return v.closeErr
 }
 
-func (v *Volume) markClean(idxBytes int64) error {
-	v.metaMu.Lock()
-	defer v.metaMu.Unlock()
-	mark := cleanMark{DatBytes: v.stats.length.Load(), IdxBytes: idxBytes}
+// markClean writes down that so much of the log and of the index file is complete and durable, which the
+// caller has seen to. v.metaMu is held, or nobody else knows the volume yet.
+func (v *Volume) markClean(datBytes, idxBytes int64) error {
+	mark := cleanMark{DatBytes: datBytes, IdxBytes: idxBytes}
 	if v.meta.Clean != nil && *v.meta.Clean == mark {
 		return nil
 	}
-	v.meta.Clean = &mark
-	return v.meta.write(v.fs, v.base+".meta")
+	m := v.meta
+	m.Clean = &mark
+	if err := m.write(v.fs, v.base+".meta"); err != nil {
+		return err
+	}
+	v.meta = m
+	return nil
 }
 
-// remove closes the volume and deletes its files.
+// remove closes the volume and deletes its files, the log first: what a crash or an error leaves then is
+// either the whole volume or nothing that would be taken for one.
 func (v *Volume) remove() error {
 	err := v.Close()
-	for _, ext := range []string{".dat", ".idx", ".meta", ".vif"} {
+	if e := v.fs.Remove(v.base + ".dat"); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		return errors.Join(err, e)
+	}
+	for _, ext := range sideExtensions {
 		if e := v.fs.Remove(v.base + ext); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
 	}
 	return errors.Join(err, v.fs.SyncDir(path.Dir(v.base)))
 }
+
+// sideExtensions are those of the files that a volume has besides its log.
+var sideExtensions = []string{".idx", ".meta", ".vif", ".dat.tmp", ".meta.tmp"}
 
 // createVolume makes the files of an empty volume, durably, and opens it. The `.dat` file appears under its
 // name only when it is whole, and last: a crash leaves no half volume.
@@ -172,11 +198,17 @@ func createVolume(fsys vfs.FS, dir string, id blob.VolumeID, collection string, 
 	if err == nil {
 		err = writeFileAtomic(fsys, base+".dat", super.AppendBinary(nil))
 	}
+	var v *Volume
+	if err == nil {
+		v, err = openVolume(fsys, dir, id, collection, cfg)
+	}
 	if err != nil {
-		for _, ext := range []string{".dat.tmp", ".dat", ".idx", ".meta.tmp", ".meta"} {
-			_ = fsys.Remove(base + ext) // best effort: the create has failed already
+		// As far as the disk lets us: an empty volume may be left.
+		for _, ext := range append([]string{".dat"}, sideExtensions...) {
+			_ = fsys.Remove(base + ext)
 		}
+		_ = fsys.SyncDir(dir)
 		return nil, fmt.Errorf("create volume %s: %w", base, diskError(err))
 	}
-	return openVolume(fsys, dir, id, collection, cfg)
+	return v, nil
 }
