@@ -52,11 +52,11 @@ func (v *Volume) Delete(key blob.Key, cookie blob.Cookie) (size int64, err error
 }
 
 // denies returns why the volume takes no put, or no delete. A full disk does not forbid deletes: they are
-// short, and vacuum needs them.
+// short, and vacuum needs them. A tombstone is the same in all versions.
 func (v *Volume) denies(isDelete bool) error {
 	cause := v.readOnly.load()
 	if isDelete {
-		cause &^= CauseNoSpace
+		cause &^= CauseNoSpace | CauseOldVersion
 	}
 	if cause == 0 {
 		return nil

@@ -131,3 +131,34 @@ func decodeAttributes(n *Needle, b []byte) error {
 	}
 	return nil
 }
+
+// maxAttributesLength is the length in bytes of flags and fields that are all there and as long as can be.
+const maxAttributesLength = 1 + 1 + maxNameLength + 1 + maxMimeLength + 5 + 2 + 2 + maxPairsLength
+
+// attributesLength returns how long the attributes are that begin in b, as far as b tells; whole is false if
+// b ends before the last field's length is known.
+func attributesLength(b []byte) (length int64, whole bool) {
+	if len(b) == 0 {
+		return 0, false
+	}
+	flags, n := b[0], 1
+	for _, field := range [...]struct {
+		flag         byte
+		count, fixed int // bytes of the length in front of the field, or of the field
+	}{
+		{flagName, 1, 0}, {flagMime, 1, 0}, {flagLastModified, 0, 5}, {flagTTL, 0, 2}, {flagPairs, 2, 0},
+	} {
+		if flags&field.flag == 0 {
+			continue
+		}
+		if n+field.count > len(b) {
+			return int64(n), false
+		}
+		content := field.fixed
+		for _, c := range b[n : n+field.count] {
+			content = content<<8 | int(c)
+		}
+		n += field.count + content
+	}
+	return int64(n), true
+}

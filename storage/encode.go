@@ -1,8 +1,10 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io/fs"
 )
 
 // record is a needle ready to be appended, cut in three so that large data is never copied: prefix, the
@@ -124,6 +126,9 @@ func checkLengths(n *Needle) error {
 		if field.length > field.up {
 			return fmt.Errorf("%s of %d bytes, at most %d: %w", field.name, field.length, field.up, ErrTooLarge)
 		}
+	}
+	if bytes.IndexByte(n.Pairs, 0) >= 0 { // recovery takes a sector of zeros there for one that was never written
+		return fmt.Errorf("header pairs hold a zero byte, so they are no JSON: %w", fs.ErrInvalid)
 	}
 	if n.LastModified < 0 || n.LastModified >= 1<<40 {
 		return fmt.Errorf("last modified at %d unix seconds does not fit 40 bits: %w", n.LastModified, ErrTooLarge)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"weed/internal/blob"
 	"weed/internal/vfs"
@@ -56,19 +57,20 @@ type idxCheck struct {
 	version     Version
 	firstNeedle int64 // offset of the first needle
 	datLength   int64 // length of the `.dat` file
-	// trustedBytes is the length of the file's head that was synced at a clean shutdown, when the log was
-	// trustedLength long. Its entries must point into the log and that is all.
-	trustedBytes, trustedLength int64
-	// foreign says that another program wrote the file: its entries may come in any order.
-	foreign bool
+	// looseBytes is the length of the file's head that another program wrote: its entries may come in any
+	// order. Together they cover the log up to looseLength. unknownLength: all of the file is such.
+	looseBytes, looseLength int64
 }
+
+// unknownLength is a looseBytes that no file reaches.
+const unknownLength = math.MaxInt64
 
 // idxLoad is what was learned from an `.idx` file.
 type idxLoad struct {
 	goodBytes int64    // length of the head that can be believed
 	logEnd    int64    // offset in `.dat` up to which the head covers the log
-	last      idxEntry // the entry that ends at logEnd
-	damage    error    // an entry in the trusted head points outside the log
+	last      idxEntry // the entry whose record is the last in the log
+	rejected  bool     // an entry behind the head can't be right
 }
 
 // loadIdx reads entries in order and hands each to apply until the first that can't be right. Entries that
@@ -80,7 +82,7 @@ func loadIdx(f vfs.File, check idxCheck, apply func(idxEntry)) (idxLoad, error) 
 		return idxLoad{}, fmt.Errorf("size of %s: %w", f.Name(), err)
 	}
 	load := idxLoad{logEnd: check.firstNeedle}
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, min(1<<20, size))
 	for at := int64(0); at+idxEntrySize <= size; {
 		n, err := f.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
 		n -= n % idxEntrySize
@@ -92,17 +94,10 @@ func loadIdx(f vfs.File, check idxCheck, apply func(idxEntry)) (idxLoad, error) 
 		}
 		for i := 0; i < n; i += idxEntrySize {
 			e := parseIdxEntry(buf[i:])
-			trusted := at+int64(i) < check.trustedBytes
-			if !load.accept(e, check, trusted) {
-				if trusted {
-					load.damage = &CorruptError{f.Name(), at + int64(i), "the entry points outside the log"}
-				}
+			if !load.accept(e, &check) {
+				load.rejected = true
 				return load, nil
 			}
-			if trusted && load.goodBytes+idxEntrySize == check.trustedBytes {
-				load.logEnd = max(load.logEnd, check.trustedLength)
-			}
-			load.goodBytes += idxEntrySize
 			apply(e)
 		}
 		at += int64(n)
@@ -110,21 +105,26 @@ func loadIdx(f vfs.File, check idxCheck, apply func(idxEntry)) (idxLoad, error) 
 	return load, nil
 }
 
-// accept judges one entry and moves logEnd behind its record.
-func (l *idxLoad) accept(e idxEntry, check idxCheck, trusted bool) bool {
-	if e.offset == 0 { // a foreign tombstone without a place
-		return check.foreign || trusted
+// accept judges one entry and, if it is good, moves the ends behind it.
+func (l *idxLoad) accept(e idxEntry, check *idxCheck) bool {
+	loose := l.goodBytes < check.looseBytes
+	if e.offset == 0 {
+		// A foreign tombstone without a place. All zeros are a hole in the file.
+		if !loose || e == (idxEntry{}) {
+			return false
+		}
+	} else {
+		begin := int64(e.offset) * needleAlignment
+		end := begin + recordLength(check.version, e.bodySize())
+		if begin < check.firstNeedle || end > check.datLength || !loose && begin != l.logEnd {
+			return false
+		}
+		if end > l.logEnd {
+			l.logEnd, l.last = end, e
+		}
 	}
-	begin := int64(e.offset) * needleAlignment
-	end := begin + recordLength(check.version, e.bodySize())
-	if begin < check.firstNeedle || end > check.datLength {
-		return false
-	}
-	if !check.foreign && !trusted && begin != l.logEnd {
-		return false
-	}
-	if end > l.logEnd {
-		l.logEnd, l.last = end, e
+	if l.goodBytes += idxEntrySize; l.goodBytes == check.looseBytes {
+		l.logEnd = max(l.logEnd, check.looseLength)
 	}
 	return true
 }
@@ -135,14 +135,16 @@ const idxFlushBytes = 64 << 10
 // idxWriter appends entries to an `.idx` file. The file is derived, so an error is not fatal: the writer
 // remembers it and writes no more, and the next open completes the file from the log.
 type idxWriter struct {
-	f   vfs.File
-	at  int64 // length of the file
-	buf []byte
-	err error
+	f     vfs.File
+	at    int64 // length of the file
+	dirty bool  // bytes below at were never synced
+	off   bool  // the file can't be written, and nothing is
+	buf   []byte
+	err   error
 }
 
 func (w *idxWriter) add(e idxEntry) {
-	if w.err != nil {
+	if w.off || w.err != nil {
 		return
 	}
 	w.buf = e.appendTo(w.buf)
@@ -153,6 +155,7 @@ func (w *idxWriter) add(e idxEntry) {
 
 func (w *idxWriter) flush() error {
 	if w.err == nil && len(w.buf) > 0 {
+		w.dirty = true
 		if _, err := w.f.WriteAt(w.buf, w.at); err != nil {
 			w.err = fmt.Errorf("append to %s: %w", w.f.Name(), err)
 		} else {
@@ -163,11 +166,21 @@ func (w *idxWriter) flush() error {
 	return w.err
 }
 
-// close flushes, makes the file durable if sync is set, closes it, and returns its length.
-func (w *idxWriter) close(sync bool) (int64, error) {
-	err := w.flush()
-	if err == nil && sync {
-		err = w.f.Sync()
+// sync flushes and makes the file durable.
+func (w *idxWriter) sync() error {
+	if err := w.flush(); err != nil || !w.dirty {
+		return err
 	}
+	if err := w.f.Sync(); err != nil {
+		w.err = fmt.Errorf("sync %s: %w", w.f.Name(), err)
+		return w.err
+	}
+	w.dirty = false
+	return nil
+}
+
+// close makes the file durable, closes it, and returns its length.
+func (w *idxWriter) close() (int64, error) {
+	err := w.sync()
 	return w.at, errors.Join(err, w.f.Close())
 }

@@ -30,7 +30,7 @@ func (b *Blob) ContentSize() (int64, error) {
 
 // ReadAt reads the data as stored; offset 0 is its first byte.
 func (b *Blob) ReadAt(p []byte, offset int64) (int, error) {
-	if offset < 0 || offset+int64(len(p)) > b.dataSize {
+	if offset < 0 || offset > b.dataSize-int64(len(p)) {
 		return 0, fmt.Errorf("read %d bytes at %d of a blob of %d: %w", len(p), offset, b.dataSize, fs.ErrInvalid)
 	}
 	if err := readFull(b.v.dat, p, b.dataOffset+offset); err != nil {

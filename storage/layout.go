@@ -35,8 +35,7 @@ func readLayout(f vfs.File, version Version, offset int64, h header) (layout, er
 		l.dataOffset += 4
 		l.dataSize, attributes = dataSize, int64(h.size)-4-dataSize
 	}
-	const longest = 1 + 1 + maxNameLength + 1 + maxMimeLength + 5 + 2 + 2 + maxPairsLength
-	if attributes > longest {
+	if attributes > maxAttributesLength {
 		return l, &CorruptError{f.Name(), offset, errBody.Error()}
 	}
 	rest := make([]byte, attributes+trailerLength(version))

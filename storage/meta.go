@@ -24,10 +24,12 @@ type meta struct {
 	Version int `json:"version"`
 	// ReadOnly is the operator's mark.
 	ReadOnly bool `json:"readOnly,omitempty"`
-	// Foreign says that another program made the volume, so the order of old `.idx` entries means nothing.
+	// Foreign says that another program made the volume, so that the `.idx` entries below Clean.IdxBytes may
+	// come in any order.
 	Foreign bool `json:"foreign,omitempty"`
-	// Clean is written at a clean shutdown, after both files were synced. It stays true for ever: whatever
-	// the files gain later, their first bytes were complete and durable up to these lengths.
+	// Clean is written after both files were synced: at a clean shutdown, and before we first append to a
+	// foreign volume. It stays true for ever: whatever the files gain later, their first bytes were complete
+	// and durable up to these lengths.
 	Clean *cleanMark `json:"clean,omitempty"`
 }
 

@@ -70,9 +70,16 @@ func (r *recovery) run() (err error) {
 	if v.superblock, err = readSuperblock(v.dat); err != nil {
 		return err
 	}
+	if v.superblock.Version == Version1 {
+		v.readOnly.set(CauseOldVersion, true)
+	}
 	datLength, err := v.dat.Size()
 	if err != nil {
 		return err
+	}
+	if datLength > MaxVolumeSizeBytes {
+		return fmt.Errorf("%s is %d bytes long, more than its offsets can address: it was made with longer ones",
+			v.dat.Name(), datLength)
 	}
 	if err := r.readMeta(datLength); err != nil {
 		return err
@@ -84,9 +91,7 @@ func (r *recovery) run() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := r.openIdxWriter(load.goodBytes); err != nil {
-		return err
-	}
+	r.openIdxWriter(load.goodBytes)
 	if err := r.scan(load, datLength); err != nil {
 		return err
 	}
@@ -94,19 +99,24 @@ func (r *recovery) run() (err error) {
 	if r.lastNs > 0 {
 		v.stats.modifiedAtUnix.Store(int64(r.lastNs / 1e9))
 	}
-	return r.idxWriter.flush()
+	if err := r.completeIdx(); err != nil {
+		r.idxWriter.err = err
+		v.cfg.Logger.Error("index file can't be completed; the next start tries again", "volume", v.id, "error", err)
+	}
+	return nil
 }
 
-// readMeta learns what the last owner of the files has written down.
+// readMeta learns what the last owner of the files has written down. What can't be understood is treated as
+// missing, and as damage.
 func (r *recovery) readMeta(datLength int64) error {
 	v := r.v
 	m, err := readMeta(v.fs, v.base+".meta")
-	if err != nil {
+	if err = r.damagedIfCorrupt(err); err != nil {
 		return err
 	}
 	if m == nil {
 		info, err := readForeignInfo(v.fs, v.base+".vif")
-		if err != nil {
+		if err = r.damagedIfCorrupt(err); err != nil {
 			return err
 		}
 		m = &meta{Foreign: true, ReadOnly: info.ReadOnly}
@@ -124,53 +134,65 @@ func (r *recovery) readMeta(datLength int64) error {
 	return nil
 }
 
-// loadIdx fills the index from `.idx`. An index file that belongs to another log is forgotten as a whole.
+// adopted tells whether the order of the `.idx` entries is known: we wrote them all, or a mark says which.
+func (r *recovery) adopted() bool { return !r.v.foreign || r.v.meta.Clean != nil }
+
+// loadIdx fills the index from `.idx`. An index file that belongs to another log is forgotten as a whole; so
+// is one of another program that is damaged or cut short, as the order of its entries tells nothing.
 func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 	v := r.v
-	check := idxCheck{
-		version:     v.superblock.Version,
-		firstNeedle: v.superblock.Length(),
-		datLength:   datLength,
-		foreign:     v.foreign,
+	check := idxCheck{version: v.superblock.Version, firstNeedle: v.superblock.Length(), datLength: datLength}
+	switch {
+	case !r.adopted():
+		check.looseBytes = unknownLength
+	case v.foreign:
+		check.looseBytes, check.looseLength = v.meta.Clean.IdxBytes, v.meta.Clean.DatBytes
 	}
-	if v.meta.Clean != nil {
-		check.trustedBytes, check.trustedLength = v.meta.Clean.IdxBytes, v.meta.Clean.DatBytes
-	}
-	load, err := loadIdx(r.idx, check, func(e idxEntry) { v.apply(e) })
+	load, err := loadIdx(r.idx, check, v.apply)
 	if err != nil {
 		return load, err
 	}
-	if load.damage != nil {
-		r.damaged(load.damage)
+	bad := load.goodBytes < check.looseBytes && (load.rejected || r.adopted())
+	if !bad && load.last != (idxEntry{}) {
+		var b [needleHeaderSize]byte
+		if err := readFull(v.dat, b[:], int64(load.last.offset)*needleAlignment); err != nil {
+			return load, err
+		}
+		h := parseHeader(b[:])
+		bad = h.key != load.last.key || h.size != load.last.bodySize()
 	}
-	if load.last == (idxEntry{}) {
+	if !bad {
 		return load, nil
 	}
-	var b [needleHeaderSize]byte
-	if err := readFull(v.dat, b[:], int64(load.last.offset)*needleAlignment); err != nil {
-		return load, err
+	v.cfg.Logger.Warn("index file does not belong to the log, or is damaged, and is rebuilt", "volume", v.id)
+	v.index = index.New()
+	v.stats.deletedCount.Store(0)
+	v.stats.deletedBytes.Store(0)
+	if v.foreign && r.adopted() && v.readOnly.load()&CauseFiles == 0 {
+		// What is built now is a chain from its beginning, and must not be taken for the old file.
+		if err := v.markClean(r.durable, 0); err != nil {
+			return load, err
+		}
 	}
-	if h := parseHeader(b[:]); h.key != load.last.key || h.size != load.last.bodySize() {
-		v.cfg.Logger.Warn("index file does not belong to the log and is rebuilt", "volume", v.id)
-		v.index = index.New()
-		v.stats.deletedCount.Store(0)
-		v.stats.deletedBytes.Store(0)
-		load = idxLoad{logEnd: check.firstNeedle}
-	}
-	return load, nil
+	return idxLoad{logEnd: check.firstNeedle}, nil
 }
 
 // scan finds what the index file does not know, and the end of the log.
 func (r *recovery) scan(load idxLoad, datLength int64) error {
 	v := r.v
 	scanner := newLogScanner(v.dat, v.superblock.Version, datLength)
+	scanner.batched = r.adopted()
+	scanner.cookieOf = v.cookieOf
 	if load.last != (idxEntry{}) {
-		last, verdict, err := scanner.check(int64(load.last.offset) * needleAlignment)
+		offset := int64(load.last.offset) * needleAlignment
+		last, verdict, err := scanner.check(offset)
 		if err != nil {
 			return err
 		}
 		if verdict == recordGood {
 			r.lastNs = last.appendAtNs
+		} else {
+			r.damaged(&CorruptError{v.dat.Name(), offset, "the last needle that the index file knows is bad"})
 		}
 	}
 	t, err := scanner.scanTail(load.logEnd, r.durable, func(rec logRecord) {
@@ -189,31 +211,76 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 		r.damaged(t.damage)
 	}
 	r.end = t.end
-	if t.cut == 0 || v.readOnly.load()&CauseFiles != 0 {
+	if v.readOnly.load()&CauseFiles != 0 {
 		return nil
 	}
-	v.cfg.Logger.Warn("cut a torn tail that was never acknowledged", "volume", v.id, "offset", t.end, "bytes", t.cut)
-	if err := v.dat.Truncate(t.end); err != nil {
-		return fmt.Errorf("cut the torn tail: %w", err)
+	if t.cut > 0 {
+		v.cfg.Logger.Warn("cut a torn tail that was never acknowledged", "volume", v.id, "offset", t.end, "bytes", t.cut)
+		if err := v.dat.Truncate(t.end); err != nil {
+			return fmt.Errorf("cut the torn tail: %w", err)
+		}
 	}
-	return v.dat.Sync()
+	if t.cut == 0 && r.end <= r.durable {
+		return nil
+	}
+	// A killed process may have left bytes that no sync covers, and readers are about to see them.
+	if err := v.dat.Sync(); err != nil {
+		r.damaged(fmt.Errorf("sync %s: %w", v.dat.Name(), err))
+	}
+	return nil
+}
+
+// cookieOf returns the cookie of the needle that the index knows under key.
+func (v *Volume) cookieOf(key blob.Key) (cookie blob.Cookie, ok bool, err error) {
+	loc, ok := v.index.Get(key)
+	if !ok {
+		return 0, false, nil
+	}
+	var b [needleHeaderSize]byte
+	err = readFull(v.dat, b[:], int64(loc.Offset)*needleAlignment)
+	return parseHeader(b[:]).cookie, true, err
 }
 
 // openIdxWriter cuts what can't be believed off the index file and goes on from there.
-func (r *recovery) openIdxWriter(goodBytes int64) error {
-	r.idxWriter = &idxWriter{f: r.idx, at: goodBytes}
-	if r.v.readOnly.load()&CauseFiles != 0 {
-		r.idxWriter.err = r.v.readOnly.load().deny()
-		return nil
+func (r *recovery) openIdxWriter(goodBytes int64) {
+	w := &idxWriter{f: r.idx, at: goodBytes}
+	r.idxWriter = w
+	if w.off = r.v.readOnly.load()&CauseFiles != 0; w.off {
+		return
 	}
+	w.dirty = r.v.meta.Clean == nil || r.v.meta.Clean.IdxBytes != goodBytes
 	size, err := r.idx.Size()
 	if err == nil && size > goodBytes {
-		err = r.idx.Truncate(goodBytes)
+		// Durably, so that no crash brings back what is to be written over.
+		if err = r.idx.Truncate(goodBytes); err == nil {
+			err = r.idx.Sync()
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("complete the index file: %w", err)
+		w.err = fmt.Errorf("cut %s: %w", r.idx.Name(), err)
 	}
-	return nil
+}
+
+// completeIdx writes the entries that the scan has found. The entries of another program are made durable
+// and marked before ours come behind them: the two are judged by different rules.
+func (r *recovery) completeIdx() error {
+	v := r.v
+	if r.adopted() || r.idxWriter.off {
+		return r.idxWriter.flush()
+	}
+	if err := r.idxWriter.sync(); err != nil || v.readOnly.load()&CauseDamaged != 0 {
+		return err
+	}
+	return v.markClean(r.end, r.idxWriter.at)
+}
+
+// damagedIfCorrupt lets a volume open although a small file beside it is damaged.
+func (r *recovery) damagedIfCorrupt(err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		r.damaged(err)
+		return nil
+	}
+	return err
 }
 
 func (r *recovery) damaged(err error) {

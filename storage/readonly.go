@@ -12,10 +12,11 @@ type ReadOnlyCause uint32
 
 // The causes.
 const (
-	CauseOperator ReadOnlyCause = 1 << iota // marked by an operator, or by the `.vif` of a foreign volume
-	CauseDamaged                            // damage was found, or the disk failed a write
-	CauseNoSpace                            // the disk is full, or nearly
-	CauseFiles                              // the files can't be opened for writing
+	CauseOperator   ReadOnlyCause = 1 << iota // marked by an operator, or by the `.vif` of a foreign volume
+	CauseDamaged                              // damage was found, or the disk failed a write
+	CauseNoSpace                              // the disk is full, or nearly
+	CauseFiles                                // the files can't be opened for writing
+	CauseOldVersion                           // version 1 has no room for what must be kept with a blob
 )
 
 var causeTexts = []struct {
@@ -26,6 +27,7 @@ var causeTexts = []struct {
 	{CauseDamaged, "damaged"},
 	{CauseNoSpace, "no space left on the disk"},
 	{CauseFiles, "its files can't be written"},
+	{CauseOldVersion, "its version 1 keeps no attributes"},
 }
 
 // String lists the causes, "" for none.

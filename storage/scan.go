@@ -1,9 +1,12 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"math"
 
+	"weed/internal/blob"
 	"weed/internal/vfs"
 )
 
@@ -41,10 +44,16 @@ type logScanner struct {
 	buf     []byte
 	start   int64 // file offset of buf[0]
 	n       int   // valid bytes in buf
+	work    int64 // bytes read, and bytes of bad data whose checksum was computed
+
+	// batched says that the timestamps count within a commit as ours do.
+	batched bool
+	// cookieOf returns the cookie of the needle that is live under key so far.
+	cookieOf func(key blob.Key) (cookie blob.Cookie, live bool, err error)
 }
 
 func newLogScanner(f vfs.File, version Version, end int64) *logScanner {
-	return &logScanner{f: f, version: version, end: end, buf: make([]byte, scanWindowSize)}
+	return &logScanner{f: f, version: version, end: end, buf: make([]byte, min(scanWindowSize, max(end, 1)))}
 }
 
 // bytes returns up to n <= scanWindowSize bytes at offset at; fewer only where the file ends. They are
@@ -57,6 +66,7 @@ func (s *logScanner) bytes(at int64, n int) ([]byte, error) {
 	if at < s.start || at+int64(n) > s.start+int64(s.n) {
 		got, err := s.f.ReadAt(s.buf[:min(int64(len(s.buf)), s.end-at)], at)
 		s.start, s.n = at, got
+		s.work += int64(got)
 		if got < n {
 			if err == nil || err == io.EOF {
 				err = io.ErrUnexpectedEOF
@@ -85,36 +95,121 @@ func (s *logScanner) check(at int64) (logRecord, verdict, error) {
 	if r.length > s.end-at {
 		return r, recordIncomplete, nil
 	}
-	n := Needle{}
-	if r.length <= scanWindowSize {
+	if r.size > math.MaxInt32 {
+		return r, recordBad, nil
+	}
+	n, dataSize := Needle{}, int64(0)
+	if r.length <= int64(len(s.buf)) {
 		var b []byte
 		if b, err = s.bytes(at, int(r.length)); err != nil {
 			return r, recordBad, err
 		}
-		if decodeNeedle(&n, s.version, b) != nil {
+		if err := decodeNeedle(&n, s.version, b); err != nil {
+			if errors.Is(err, errChecksum) {
+				s.work += r.length
+			}
 			return r, recordBad, nil
 		}
-	} else if ok, err := s.checkLarge(&n, r); !ok || err != nil {
-		return r, recordBad, err
+		dataSize = int64(len(n.Data))
+	} else {
+		ok := false
+		if dataSize, ok, err = s.checkLarge(&n, r); !ok || err != nil {
+			return r, recordBad, err
+		}
 	}
 	r.appendAtNs = n.AppendAtNs
 	if s.version == Version3 && r.appendAtNs == 0 {
 		return r, recordBad, nil // its last sector never reached the disk
 	}
+	if lost, err := s.lostUnseen(r, dataSize); lost || err != nil {
+		return r, recordBad, err
+	}
 	return r, recordGood, nil
 }
 
+// lostUnseen looks for sectors that were never written in the parts of a record that no checksum covers.
+func (s *logScanner) lostUnseen(r logRecord, dataSize int64) (bool, error) {
+	// The header's first half alone lies in the sector before: lost, it leaves the key whole (below 2^32)
+	// and the cookie zero. Nobody could have changed a live needle with another cookie.
+	if r.offset%sectorSize == sectorSize-needleAlignment && r.cookie == 0 && r.key>>32 == 0 && s.cookieOf != nil {
+		if cookie, live, err := s.cookieOf(r.key); err != nil || live && cookie != 0 {
+			return true, ignoreCorrupt(err)
+		}
+	}
+	// Attributes hold no sector full of zeros: names and types are too short for that, pairs are JSON.
+	from, to := r.offset+needleHeaderSize+4+dataSize, r.offset+needleHeaderSize+int64(r.size)
+	if s.version == Version1 || to-from <= sectorSize {
+		return false, nil
+	}
+	return s.hasUnwrittenSector(from, to)
+}
+
 // checkLarge verifies a record that is longer than the window, piece by piece.
-func (s *logScanner) checkLarge(n *Needle, r logRecord) (bool, error) {
+func (s *logScanner) checkLarge(n *Needle, r logRecord) (dataSize int64, ok bool, err error) {
 	layout, err := readLayout(s.f, s.version, r.offset, r.header)
 	if err != nil {
-		return false, ignoreCorrupt(err)
+		return 0, false, ignoreCorrupt(err)
 	}
 	crc, err := checksumRange(s.f, layout.dataOffset, layout.dataSize, s.buf)
 	s.n = 0 // the window was used as scratch
 	*n = layout.Needle
-	return err == nil && checksumMatches(n.Checksum, crc), err
+	if ok = err == nil && checksumMatches(n.Checksum, crc); !ok {
+		s.work += layout.dataSize
+	}
+	return layout.dataSize, ok, err
 }
+
+// resume finds the first good record behind a bad one. Where the bad one's length can be believed, that
+// is what comes next, or what resync finds from there on: what lies within is somebody's blob, which may
+// hold what looks like needles, be it a copy of a volume, and is none of this log's.
+func (s *logScanner) resume(r logRecord) (logRecord, bool, error) {
+	known, err := s.lengthKnown(r)
+	if err != nil {
+		return logRecord{}, false, err
+	}
+	if !known {
+		return s.resync(r.offset + needleAlignment)
+	}
+	at := r.offset + r.length
+	next, v, err := s.check(at)
+	if err != nil || v == recordGood {
+		return next, v == recordGood, err
+	}
+	return s.resync(at)
+}
+
+// lengthKnown tells whether the length of a record that is bad, or cut short by the end of the file, is
+// beyond doubt: in versions 2 and 3 the body's size, the data's size and the attributes must agree.
+func (s *logScanner) lengthKnown(r logRecord) (bool, error) {
+	if s.version == Version1 || r.size == 0 || r.size > math.MaxInt32 {
+		return false, nil
+	}
+	b, err := s.bytes(r.offset+needleHeaderSize, 4)
+	if err != nil {
+		return false, err
+	}
+	dataSize, err := splitBody(b, int64(r.size))
+	if err != nil {
+		return false, nil //nolint:nilerr // that is an answer
+	}
+	attributes := int64(r.size) - 4 - dataSize
+	at := r.offset + needleHeaderSize + 4 + dataSize
+	if attributes > maxAttributesLength {
+		return false, nil
+	}
+	if b, err = s.bytes(at, int(attributes)); err != nil {
+		return false, err
+	}
+	length, whole := attributesLength(b)
+	return length == attributes && whole || length <= attributes && !whole && int64(len(b)) < attributes, nil
+}
+
+// errTooMuch ends a scan that would read the log many times over.
+var errTooMuch = errors.New("the damage is too large to look through")
+
+// workLimit bounds the work of a scan. Content that was made for it could be a candidate at every 8 bytes,
+// each as long as the rest of the log.
+func (s *logScanner) workLimit() int64 { return 64<<20 + 4*s.end }
 
 // resync finds the first record at or behind offset at whose checksum vouches for it. A record without
 // data has no checksum worth the name and is passed over.
@@ -140,128 +235,9 @@ func (s *logScanner) resync(at int64) (logRecord, bool, error) {
 		if v == recordGood {
 			return r, true, nil
 		}
+		if s.work > s.workLimit() {
+			return logRecord{}, false, errTooMuch
+		}
 	}
 	return logRecord{}, false, nil
-}
-
-// tail is what recovery found behind the last indexed needle.
-type tail struct {
-	end    int64         // where the log ends: the rest is to be cut off
-	lastNs uint64        // timestamp of the last good record, 0 if there was none
-	cut    int64         // bytes behind end
-	damage *CorruptError // the first damage that may not be cut
-}
-
-// scanTail walks the log from offset from, hands every good record to apply, and decides what a record that
-// is not good means.
-//
-// The log was written in commits, each begun only after the one before was durable. So a power cut or a
-// kill can only have torn the last commit, of which nobody was told. What looks like that is cut off:
-//   - a record that the end of the file cuts short, or a bad one that ends there, with nothing good behind;
-//   - a stretch with sectors that were never written (zeros), with nothing good behind but records of the
-//     same commit. The low bits of a timestamp count within a commit (see committer): a first good record
-//     with a count above zero tells that its commit began in the stretch.
-//
-// Anything else, and anything below durable, the length that a clean shutdown vouches for, is damage. It
-// is reported, the good records behind it are still found, and nothing is cut.
-func (s *logScanner) scanTail(from, durable int64, apply func(logRecord)) (tail, error) {
-	t := tail{end: s.end}
-	for at := from; at < s.end; {
-		r, v, err := s.check(at)
-		if err != nil {
-			return t, err
-		}
-		if v == recordGood {
-			apply(r)
-			at, t.lastNs = at+r.length, r.appendAtNs
-			continue
-		}
-		next, found, err := s.resync(at + needleAlignment)
-		if err != nil {
-			return t, err
-		}
-		if at >= durable {
-			torn, err := s.torn(r, v, at, next, found)
-			if err != nil {
-				return t, err
-			}
-			if torn {
-				t.end, t.cut = at, s.end-at
-				return t, nil
-			}
-		}
-		if t.damage == nil {
-			t.damage = &CorruptError{s.f.Name(), at, "no valid needle here"}
-		}
-		if !found {
-			return t, nil
-		}
-		at = next.offset
-	}
-	return t, nil
-}
-
-// torn decides whether the bytes from at to next (or to the end of the file, if no good record was found)
-// are what is left of a commit that was never acknowledged.
-func (s *logScanner) torn(r logRecord, v verdict, at int64, next logRecord, found bool) (bool, error) {
-	if !found && (v == recordIncomplete || at+r.length == s.end) {
-		return true, nil
-	}
-	stop := s.end
-	if found {
-		stop = next.offset
-	}
-	holes, err := s.hasUnwrittenSector(at, stop)
-	if err != nil || !holes || !found {
-		return holes, err
-	}
-	if s.version != Version3 || next.appendAtNs&batchMask == 0 {
-		return false, nil
-	}
-	return s.oneBatchUntilEnd(next)
-}
-
-// hasUnwrittenSector looks for a sector in [from, to) of which nothing was written: all zeros, from its
-// beginning (or from the beginning of the range) to its end (or to the end of the file).
-func (s *logScanner) hasUnwrittenSector(from, to int64) (bool, error) {
-	for at := from; at < to; {
-		stop := at - at%sectorSize + sectorSize
-		if stop > to && to != s.end {
-			break
-		}
-		b, err := s.bytes(at, int(stop-at))
-		if err != nil {
-			return false, err
-		}
-		zeros := true
-		for _, c := range b {
-			zeros = zeros && c == 0
-		}
-		if zeros && len(b) >= needleAlignment {
-			return true, nil
-		}
-		at = stop
-	}
-	return false, nil
-}
-
-// oneBatchUntilEnd tells whether all good records from first to the end of the file were committed together.
-func (s *logScanner) oneBatchUntilEnd(first logRecord) (bool, error) {
-	for r := first; ; {
-		if r.appendAtNs&^batchMask != first.appendAtNs&^batchMask {
-			return false, nil
-		}
-		at := r.offset + r.length
-		next, v, err := s.check(at)
-		if err == nil && v != recordGood {
-			var found bool
-			if next, found, err = s.resync(at); err == nil && !found {
-				return true, nil
-			}
-		}
-		if err != nil {
-			return false, err
-		}
-		r = next
-	}
 }

@@ -1,0 +1,125 @@
+package storage
+
+import "errors"
+
+// tail is what recovery found behind the last indexed needle.
+type tail struct {
+	end    int64         // where the log ends: the rest is to be cut off
+	lastNs uint64        // timestamp of the last good record, 0 if there was none
+	cut    int64         // bytes behind end
+	damage *CorruptError // the first damage that may not be cut
+}
+
+// scanTail walks the log from offset from, hands every good record to apply, and decides what a record that
+// is not good means.
+//
+// The log was written in commits, each begun only after the one before was durable. So a power cut or a
+// kill can only have torn the last commit, of which nobody was told. What looks like that is cut off:
+//   - a record that the end of the file cuts short, or a bad one that ends there, with nothing good behind;
+//   - a stretch with sectors that were never written (zeros), with nothing good behind but records of the
+//     same commit. The low bits of a timestamp count within a commit (see committer): a first good record
+//     with a count above zero tells that its commit began in the stretch.
+//
+// Anything else, and anything below durable, the length that a clean shutdown vouches for, is damage. It
+// is reported, the good records behind it are still found, and nothing is cut, there or further on.
+func (s *logScanner) scanTail(from, durable int64, apply func(logRecord)) (tail, error) {
+	t := tail{end: s.end}
+	for at := from; at < s.end; {
+		r, v, err := s.check(at)
+		if err != nil {
+			return t, err
+		}
+		if v == recordGood {
+			apply(r)
+			at, t.lastNs = at+r.length, r.appendAtNs
+			continue
+		}
+		r.offset = at
+		next, found, err := s.resume(r)
+		if err == nil && t.damage == nil && at >= durable {
+			var torn bool
+			if torn, err = s.torn(r, v, next, found); torn {
+				t.end, t.cut = at, s.end-at
+				return t, nil
+			}
+		}
+		switch {
+		case errors.Is(err, errTooMuch):
+			t.damage, found = &CorruptError{s.f.Name(), at, err.Error()}, false
+		case err != nil:
+			return t, err
+		case t.damage == nil:
+			t.damage = &CorruptError{s.f.Name(), at, "no valid needle here"}
+		}
+		if !found {
+			return t, nil
+		}
+		at = next.offset
+	}
+	return t, nil
+}
+
+// torn decides whether the bytes from r on to next (or to the end of the file, if no good record was found)
+// are what is left of a commit that was never acknowledged.
+func (s *logScanner) torn(r logRecord, v verdict, next logRecord, found bool) (bool, error) {
+	if !found && (v == recordIncomplete || r.offset+r.length == s.end) {
+		return true, nil
+	}
+	stop := s.end
+	if found {
+		stop = next.offset
+	}
+	holes, err := s.hasUnwrittenSector(r.offset, stop)
+	if err != nil || !holes || !found {
+		return holes, err
+	}
+	if !s.batched || s.version != Version3 || next.appendAtNs&batchMask == 0 {
+		return false, nil
+	}
+	return s.oneBatchUntilEnd(next)
+}
+
+// hasUnwrittenSector looks for a sector in [from, to) of which nothing was written: all zeros, from its
+// beginning (or from the beginning of the range) to its end (or to the end of the file).
+func (s *logScanner) hasUnwrittenSector(from, to int64) (bool, error) {
+	for at := from; at < to; {
+		stop := at - at%sectorSize + sectorSize
+		if stop > to && to != s.end {
+			break
+		}
+		b, err := s.bytes(at, int(stop-at))
+		if err != nil {
+			return false, err
+		}
+		zeros := true
+		for _, c := range b {
+			zeros = zeros && c == 0
+		}
+		if zeros && len(b) >= needleAlignment {
+			return true, nil
+		}
+		at = stop
+	}
+	return false, nil
+}
+
+// oneBatchUntilEnd tells whether all good records from first to the end of the file were committed together.
+func (s *logScanner) oneBatchUntilEnd(first logRecord) (bool, error) {
+	for r := first; ; {
+		if r.appendAtNs&^batchMask != first.appendAtNs&^batchMask {
+			return false, nil
+		}
+		at := r.offset + r.length
+		next, v, err := s.check(at)
+		if err == nil && v != recordGood {
+			var found bool
+			if next, found, err = s.resync(at); err == nil && !found {
+				return true, nil
+			}
+		}
+		if err != nil {
+			return false, err
+		}
+		r = next
+	}
+}
