@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,78 +62,17 @@ type placedVolume struct {
 func OpenStore(fsys vfs.FS, dirs []Directory, cfg Config) (*Store, error) {
 	s := &Store{fs: fsys, cfg: cfg.withDefaults(), stopSync: make(chan struct{}), syncDone: make(chan struct{})}
 	s.volumes.Store(&map[blob.VolumeID]*placedVolume{})
-	if err := s.openDirectories(dirs); err != nil {
+	err := s.openDirectories(dirs)
+	var found []foundVolume
+	if err == nil {
+		found, err = s.findVolumes()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.unlock())
 	}
-	s.openVolumes()
+	s.openVolumes(found)
 	go s.syncLoop()
 	return s, nil
-}
-
-func (s *Store) openDirectories(dirs []Directory) error {
-	if len(dirs) == 0 {
-		return errors.New("no directory for volumes is given")
-	}
-	for _, d := range dirs {
-		if err := s.fs.MkdirAll(d.Path, 0o755); err != nil {
-			return fmt.Errorf("directory %s can't be made: %w", d.Path, err)
-		}
-		lock, err := s.fs.Lock(path.Join(d.Path, lockName))
-		if errors.Is(err, vfs.ErrLocked) {
-			return fmt.Errorf("directory %s is in use by another process: stop it or choose another directory: %w", d.Path, err)
-		}
-		if err != nil {
-			return fmt.Errorf("directory %s can't be written: %w", d.Path, err)
-		}
-		s.dirs = append(s.dirs, &directory{d, lock})
-	}
-	return nil
-}
-
-// openVolumes opens all volumes, a few at a time: loading is bound by the processor.
-func (s *Store) openVolumes() {
-	volumes := map[blob.VolumeID]*placedVolume{}
-	var mu sync.Mutex // guards volumes
-	var group errgroup.Group
-	group.SetLimit(4)
-	for i, d := range s.dirs {
-		entries, err := s.fs.ReadDir(d.Path)
-		if err != nil {
-			s.cfg.Logger.Error("directory can't be listed", "directory", d.Path, "error", err)
-			continue
-		}
-		for _, entry := range entries {
-			base, ok := strings.CutSuffix(entry.Name(), ".dat")
-			if !ok || entry.IsDir() {
-				continue
-			}
-			collection, id, err := blob.ParseVolumeFileName(base)
-			if err != nil {
-				s.cfg.Logger.Warn("file is not a volume's and is left alone", "file", path.Join(d.Path, entry.Name()))
-				continue
-			}
-			group.Go(func() error {
-				v, err := openVolume(s.fs, d.Path, id, collection, s.cfg)
-				if err != nil {
-					s.cfg.Logger.Error("volume can't be opened and is left alone", "volume", id, "error", err)
-					return nil
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				if other, twice := volumes[id]; twice {
-					s.cfg.Logger.Error("volume is here twice: only the first is served",
-						"volume", id, "served", other.base, "ignored", v.base)
-					return v.Close()
-				}
-				volumes[id] = &placedVolume{v, i}
-				return nil
-			})
-		}
-	}
-	if err := group.Wait(); err != nil {
-		s.cfg.Logger.Error("volume can't be closed", "error", err)
-	}
-	s.volumes.Store(&volumes)
 }
 
 // Volume finds an open volume. It takes no lock.
