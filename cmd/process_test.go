@@ -73,7 +73,12 @@ type process struct {
 // start runs weed with args in an empty directory, and kills it at the end of the test.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(build(t), args...), done: make(chan struct{}), grown: make(chan struct{})}
+	return launch(t, exec.Command(build(t), args...))
+}
+
+func launch(t *testing.T, command *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: command, done: make(chan struct{}), grown: make(chan struct{})}
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Stderr = p
 	if err := p.cmd.Start(); err != nil {
@@ -87,7 +92,7 @@ func start(t *testing.T, args ...string) *process {
 		_ = p.cmd.Process.Kill()
 		<-p.done
 		if t.Failed() {
-			t.Logf("weed %s:\n%s", strings.Join(args, " "), p.log())
+			t.Logf("%s:\n%s", strings.Join(p.cmd.Args, " "), p.log())
 		}
 	})
 	return p
@@ -282,6 +287,40 @@ func TestSecondSignalExitsAtOnce(t *testing.T) {
 		if code := p.signalUntilExit(t, c.second); code != c.code {
 			t.Errorf("exit code %d after a second signal, %v; want %d", code, c.second, c.code)
 		}
+	}
+}
+
+// TestLogFiles checks that with -log_dir everything goes to files, to the last line, and nothing to stderr.
+func TestLogFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "logs")
+	port := freePort(t)
+	p := start(t, "master", "-log_dir", dir, fmt.Sprint("-port=", port))
+	await(t, http.StatusOK, "GET", fmt.Sprint("http://127.0.0.1:", port, "/healthz"), "")
+	p.signal(t, syscall.SIGTERM)
+	if code := p.exit(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "weed.INFO"))
+	if text := string(b); err != nil || !strings.Contains(text, "weed master starts") || !strings.Contains(text, "weed master has ended") {
+		t.Errorf("log file: %v\n%s", err, text)
+	}
+	for line := range strings.Lines(p.log()) {
+		if !strings.HasPrefix(line, "E") { // errors go to both
+			t.Errorf("on stderr: %s", line)
+		}
+	}
+}
+
+// TestWarnings starts a master with few files and a flag of former times.
+func TestWarnings(t *testing.T) {
+	p := launch(t, exec.Command("sh", "-c", `ulimit -n 512; exec "$0" "$@"`, build(t), "master", "-conf=weed.conf",
+		fmt.Sprint("-port=", freePort(t))))
+	p.waitFor(t, "the limit of open files is low: raise the hard limit (ulimit -Hn) before the start limit=512 advised=")
+	p.waitFor(t, "-conf is ignored: data centers and racks come from the volume servers conf=weed.conf")
+	p.waitFor(t, "master listens")
+	p.signal(t, syscall.SIGTERM)
+	if code := p.exit(t); code != exitOK {
+		t.Errorf("exit code %d", code)
 	}
 }
 
