@@ -19,7 +19,8 @@ import (
 // logFlags are glog's flags that weed takes, with the help that it gives for them. glog keeps them in
 // flag.CommandLine, which is never parsed itself.
 var logFlags = []struct{ name, kind, usage string }{
-	{"v", "int", "Say more: `level` 1 logs what happens to volumes and servers, 3 and more single requests."},
+	{"v", "int", "Say more: `level` 1 adds what helps to find a fault, such as broken connections and the steps of Raft, " +
+		"5 everything."},
 	{"vmodule", "string", "Say more in single source files: a comma list of `file=level`, such as volume=4,raft*=2."},
 	{"logtostderr", "bool", "Log to stderr and not to files; the default unless -log_dir is given."},
 	{"alsologtostderr", "bool", "Log to stderr as well as to files."},

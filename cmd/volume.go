@@ -42,9 +42,9 @@ func (f *volumeFlags) register(flags *pflag.FlagSet, prefix string) {
 	flags.StringVar(&f.dataCenter, prefix+"dataCenter", "DefaultDataCenter", "The `name` of the data center that this "+
 		"server stands in; copies are placed by it.")
 	flags.StringVar(&f.rack, prefix+"rack", "DefaultRack", "The `name` of the rack within the data center.")
-	flags.StringVar(&f.fsync, prefix+"fsync", "always", "When a write is safe from a power cut: always (`policy`; before "+
-		"it is answered, writes that arrive together share one sync), interval (a second later), never (when the system "+
-		"gets to it).")
+	flags.StringVar(&f.fsync, prefix+"fsync", "always", "The `policy` by which writes become safe from a power cut: "+
+		"always, before they are answered (those that arrive together share one sync); interval, within a second; "+
+		"never, when the system gets to it.")
 	flags.StringVar(&f.index, prefix+"index", "memory", "Where the index of a volume is kept; memory is the only `kind`.")
 	flags.IntVar(&f.fileSizeLimitMB, prefix+"fileSizeLimitMB", 256, "Refuse uploads of more than so many `MB`.")
 	flags.IntVar(&f.concurrentUploadLimitMB, prefix+"concurrentUploadLimitMB", 256, "The memory, in `MB`, for uploads "+
