@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -39,14 +40,18 @@ type admitReply struct {
 	Members []string `json:"members"`
 	Leader  string   `json:"leader,omitempty"`
 	Origin  string   `json:"origin,omitempty"` // in hex; "" from a server that is part of no cluster
-	Error   string   `json:"error,omitempty"`
+	// Incarnation tells this server's directory from one that it had before. Founders are the incarnations
+	// that it saw empty before it bootstrapped.
+	Incarnation string   `json:"incarnation"`
+	Founders    []string `json:"founders,omitempty"`
+	Error       string   `json:"error,omitempty"`
 }
 
 const maxAdmitBytes = 64 << 10
 
 // about describes this server.
 func (s *Store) about() admitReply {
-	reply := admitReply{ID: s.cfg.ID, Stage: stageRunning}
+	reply := admitReply{ID: s.cfg.ID, Stage: stageRunning, Incarnation: s.incarnation}
 	for _, server := range s.configuration() {
 		reply.Members = append(reply.Members, string(server.ID))
 	}
@@ -60,6 +65,7 @@ func (s *Store) about() admitReply {
 		reply.Stage, reply.Members = stageEmpty, s.peers
 	case s.raft.LastIndex() <= 1: // the bootstrap entry is the first, a leader's first entry the second
 		reply.Stage = stageFormed
+		reply.Founders, _ = s.disk.founders() // without them others wait, which is safe
 	}
 	return reply
 }
@@ -153,14 +159,17 @@ func (s *Store) admission(ctx context.Context) (added bool, err error) {
 	replies, odd := s.survey(ctx, own)
 	var running []admitReply // of one cluster; this server's, if it is part of one
 	leader, member := "", false
-	alike := 1 // servers that would form a cluster of just these peers
+	founders := []string{s.incarnation} // servers that would form a cluster of just these peers
 	for _, r := range replies {
 		switch {
-		case r.Stage != stageRunning && own.Stage == stageEmpty && slices.Equal(r.Members, s.peers):
-			alike++
-		case r.Stage != stageRunning && own.Stage == stageEmpty:
+		case r.Stage != stageRunning && own.Stage != stageEmpty:
+		case r.Stage != stageRunning && !slices.Equal(r.Members, s.peers):
 			odd = fmt.Errorf("%s has peers %v, this master has %v", r.ID, r.Members, s.peers)
+		case r.Stage == stageFormed && !slices.Contains(r.Founders, s.incarnation):
+			// It may have been bypassed by a cluster that this server was part of, and has forgotten.
+			odd = fmt.Errorf("%s has founded the cluster without this master, which waits for a leader", r.ID)
 		case r.Stage != stageRunning:
+			founders = append(founders, r.Incarnation)
 		case own.Stage != stageEmpty && r.Origin != own.Origin:
 			return false, fmt.Errorf("%s belongs to another cluster, of %v: stop one of them, and empty its directory "+
 				"if it shall join the other", r.ID, r.Members)
@@ -182,18 +191,18 @@ func (s *Store) admission(ctx context.Context) (added bool, err error) {
 		return s.comeBack(ctx, leader)
 	case len(running) > 0:
 		return false, fmt.Errorf("the cluster of %v has no leader; this master has no state and waits", running[0].Members)
-	case alike <= len(s.peers)/2 && odd != nil:
+	case len(founders) <= len(s.peers)/2 && odd != nil:
 		return false, odd
-	case alike <= len(s.peers)/2:
-		return false, fmt.Errorf("%d of %d masters of %v are up", alike, len(s.peers), s.peers)
+	case len(founders) <= len(s.peers)/2:
+		return false, fmt.Errorf("%d of %d masters of %v are up", len(founders), len(s.peers), s.peers)
 	}
-	return false, s.form()
+	return false, s.form(founders)
 }
 
-// form bootstraps the cluster of the peers list. The other servers do the same.
-func (s *Store) form() error {
-	if err := s.disk.setOrigin(newOrigin(s.peers)); err != nil {
-		return fmt.Errorf("record origin in %s: %w", s.cfg.Dir, err)
+// form bootstraps the cluster of the peers list. The other founders do the same.
+func (s *Store) form(founders []string) error {
+	if err := errors.Join(s.disk.setOrigin(newOrigin(s.peers)), s.disk.setFounders(founders)); err != nil {
+		return fmt.Errorf("prepare bootstrap in %s: %w", s.cfg.Dir, err)
 	}
 	if err := s.raft.BootstrapCluster(configurationOf(s.peers)).Error(); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)

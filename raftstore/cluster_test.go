@@ -12,6 +12,7 @@ import (
 )
 
 func TestThreeServersElectOneLeader(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 3)
 	ns.start()
 	leader := ns.leader(t)
@@ -35,6 +36,7 @@ func TestThreeServersElectOneLeader(t *testing.T) {
 }
 
 func TestTwoOfThreeFormTheCluster(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 3)
 	ns[:2].start()
 	ns[:2].leader(t)
@@ -48,6 +50,7 @@ func TestTwoOfThreeFormTheCluster(t *testing.T) {
 
 // A server alone of three leads neither before nor after the cluster was formed.
 func TestLoneServerOfThreeNeverLeads(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 3)
 	lone := ns[0].start()
 	for range 5 {
@@ -73,6 +76,7 @@ func TestLoneServerOfThreeNeverLeads(t *testing.T) {
 }
 
 func TestStoppedLeaderHandsOver(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 3)
 	for _, n := range ns {
 		n.adapt = func(c *Config) { c.Timeouts = Timeouts{Heartbeat: time.Second} }
@@ -97,6 +101,7 @@ func TestStoppedLeaderHandsOver(t *testing.T) {
 }
 
 func TestTransferAndRemove(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 3)
 	ns.start()
 	leader := ns.leader(t)
@@ -126,6 +131,7 @@ func TestTransferAndRemove(t *testing.T) {
 }
 
 func TestFourthServerJoins(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 4)
 	first := ns[:3]
 	for _, n := range first {
@@ -141,6 +147,7 @@ func TestFourthServerJoins(t *testing.T) {
 }
 
 func TestSingleServerGrowsToThree(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 3)
 	peers := ns[0].peers
 	ns[0].peers = nil
@@ -154,6 +161,7 @@ func TestSingleServerGrowsToThree(t *testing.T) {
 }
 
 func TestWipedMemberComesBack(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 3)
 	ns.start()
 	leader := ns.leader(t)
@@ -171,12 +179,14 @@ func TestWipedMemberComesBack(t *testing.T) {
 
 // A voter that lost its memory must not help to elect a server that lacks what it once acknowledged.
 func TestWipedMemberDoesNotVote(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 3)
 	ns.start()
-	ns.leader(t)
 	leader := ns.leader(t)
 	rest := ns.without(leader)
 	behind, wiped := rest[0], rest[1]
+	ns.propose(t, "a")
+	ns.agree(t, []string{"a"})
 	behind.stop()
 	nodes{leader, wiped}.propose(t, "acknowledged by a majority")
 	wiped.stop()
@@ -190,12 +200,56 @@ func TestWipedMemberDoesNotVote(t *testing.T) {
 		t.Fatal("a cluster without the acknowledged command elected a leader")
 	}
 	leader.start()
-	ns.agree(t, []string{"acknowledged by a majority"})
+	ns.agree(t, []string{"a", "acknowledged by a majority"})
 	ns.members(t, ns.ids())
+}
+
+// The same when the server that lags has seen nothing but the bootstrap: it was there when the wiped one was
+// new, and must not take it for new again.
+func TestWipedFounderDoesNotFoundAgain(t *testing.T) {
+	t.Parallel()
+	ns := newNodes(t, 3)
+	idle, wiped, up := ns[0], ns[1], ns[2]
+	for _, n := range ns[:2] {
+		n.adapt = func(c *Config) { c.Timeouts = Timeouts{Heartbeat: time.Hour} } // no election for now
+	}
+	ns[:2].start()
+	await(t, "one to found", func() bool { return wiped.about().Stage == stageFormed })
+	await(t, "the other to found", func() bool {
+		_, _ = idle.admission(t.Context()) // its own next attempt is an hour away
+		return idle.about().Stage == stageFormed
+	})
+	for _, n := range ns[:2] {
+		n.stop()
+		n.adapt = nil
+	}
+	founded := t.TempDir()
+	if err := os.CopyFS(founded, os.DirFS(idle.dir)); err != nil {
+		t.Fatal(err)
+	}
+	ns.start()
+	ns.leader(t)
+	ns.propose(t, "a")
+	ns.agree(t, []string{"a"})
+	for _, n := range ns {
+		n.stop()
+	}
+	idle.dir = founded // as if it had been cut off all the time
+	wiped.wipe()
+	wiped.start()
+	idle.start()
+	await(t, "the wiped server to know why it waits", func() bool { return wiped.log.count("without this master") > 0 })
+	await(t, "a lost election", func() bool { return idle.log.count("entering candidate state") > 1 })
+	if len(wiped.Members()) > 0 || idle.IsLeader() {
+		t.Fatal("two servers that have forgotten everything founded the cluster again")
+	}
+	up.start()
+	ns.agree(t, []string{"a"})
 }
 
 // Peers that are started while the only server with state is down form another cluster. The two keep apart.
 func TestClustersOfDifferentOriginKeepApart(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 3)
 	old, fresh := ns[0], ns[1:]
 	peers := old.peers
@@ -223,6 +277,7 @@ func TestClustersOfDifferentOriginKeepApart(t *testing.T) {
 }
 
 func TestServersOfDifferentListsDoNotForm(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 4)
 	ns[0].peers, ns[1].peers = ns[:3].ids(), nodes{ns[0], ns[1], ns[3]}.ids()
 	ns[:2].start()
@@ -235,6 +290,7 @@ func TestServersOfDifferentListsDoNotForm(t *testing.T) {
 }
 
 func TestLaggingFollowerGetsASnapshot(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 3)
 	for _, n := range ns {
 		n.adapt = func(c *Config) { c.SnapshotEvery = 10 }
@@ -258,6 +314,7 @@ func TestLaggingFollowerGetsASnapshot(t *testing.T) {
 
 // TestAcknowledgedCommandsSurviveTheirLeader cuts off one leader after the other under load.
 func TestAcknowledgedCommandsSurviveTheirLeader(t *testing.T) {
+	t.Parallel()
 	ns := newNodes(t, 3)
 	ns.start()
 	ns.leader(t)
@@ -327,6 +384,7 @@ func TestAcknowledgedCommandsSurviveTheirLeader(t *testing.T) {
 }
 
 func TestChangedAddress(t *testing.T) {
+	t.Parallel()
 	t.Run("of a single server", func(t *testing.T) {
 		n := newNodes(t, 1)[0].start()
 		want := numbered("c", 5)

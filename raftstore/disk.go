@@ -1,11 +1,13 @@
 package raftstore
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -23,8 +25,10 @@ const (
 
 // Keys of the stable store beside Raft's own.
 var (
-	keyOwnID  = []byte("OwnID")  // id under which the directory was last used
-	keyOrigin = []byte("Origin") // origin of the cluster that the state belongs to
+	keyOwnID       = []byte("OwnID")       // id under which the directory was last used
+	keyOrigin      = []byte("Origin")      // origin of the cluster that the state belongs to
+	keyIncarnation = []byte("Incarnation") // drawn when the directory was created
+	keyFounders    = []byte("Founders")    // incarnations that were seen empty before the bootstrap
 )
 
 // disk is what lies under a Store's directory.
@@ -76,6 +80,29 @@ func (d *disk) ownID() (string, error) {
 }
 
 func (d *disk) setOwnID(id string) error { return d.bolt.Set(keyOwnID, []byte(id)) }
+
+// incarnation returns what tells this directory from another one that the same server had before.
+func (d *disk) incarnation() (string, error) {
+	stored, err := d.bolt.Get(keyIncarnation)
+	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		stored = []byte(rand.Text())
+		err = d.bolt.Set(keyIncarnation, stored)
+	}
+	return string(stored), err
+}
+
+// founders returns the incarnations that took part in the bootstrap, as far as this server saw.
+func (d *disk) founders() ([]string, error) {
+	stored, err := d.bolt.Get(keyFounders)
+	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		return nil, nil
+	}
+	return strings.Fields(string(stored)), err
+}
+
+func (d *disk) setFounders(incarnations []string) error {
+	return d.bolt.Set(keyFounders, []byte(strings.Join(incarnations, " ")))
+}
 
 // origin returns the origin of the cluster that the state belongs to.
 func (d *disk) origin() (origin, error) {

@@ -30,7 +30,9 @@
 //	                                                         (it lost its memory), then added
 //	none        a cluster exists, but has no leader now      wait
 //	none        none exists; a majority of the list, this    bootstrap with exactly that list
-//	            server counted, is up and lists the same
+//	            server counted, lists the same and is
+//	            without state, or bootstrapped after it
+//	            had seen this server without state
 //	none        anything else                                wait
 //	some        a leader exists, and this is no member       ask to be added
 //	some        they belong to another cluster               say so, and ask again
@@ -39,6 +41,10 @@
 // Until it is bootstrapped or added, a server without state refuses all Raft traffic. It would otherwise
 // vote, and a voter that forgot what it acknowledged can elect a leader that lacks acknowledged commands.
 // The peers list never changes a configuration that exists.
+//
+// What this cannot tell apart is a majority that is new from a majority of which every member is either new
+// or has lost its directory, while all that remember are down. Do not empty directories while others are
+// down. A cluster of two cannot replace a lost directory, for want of a majority.
 //
 // A server that finds itself the only voter, under the address that it had before, rewrites the
 // configuration to its new address. Any other change of address without peers is refused with a

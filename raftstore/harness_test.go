@@ -164,7 +164,7 @@ func (n *node) open() error {
 	n.machine, n.log = &journal{}, newLogCount(n.t, n.id)
 	cfg := Config{
 		Dir: n.dir, ID: n.id, Peers: n.peers, Listener: raftHalf{ln}, Dial: n.network.dialer(n.id),
-		Timeouts: Timeouts{Heartbeat: 200 * time.Millisecond, Election: 200 * time.Millisecond},
+		Timeouts: Timeouts{Heartbeat: 400 * time.Millisecond},
 		Logger:   slog.New(n.log),
 	}
 	if n.adapt != nil {

@@ -19,8 +19,10 @@ type Store struct {
 	logger *slog.Logger
 	peers  []string // ids of the cluster to be, this one's among them
 	disk   *disk
-	stream *stream
-	raft   *raft.Raft
+	// incarnation is that of the directory.
+	incarnation string
+	stream      *stream
+	raft        *raft.Raft
 
 	// readyTerm is the term in which this server, as leader, has applied all that was committed before.
 	readyTerm atomic.Uint64
@@ -76,6 +78,9 @@ func Open(cfg Config, machine StateMachine) (_ *Store, err error) {
 	}()
 	if s.disk, err = openDisk(cfg.Dir, bridge); err != nil {
 		return nil, err
+	}
+	if s.incarnation, err = s.disk.incarnation(); err != nil {
+		return nil, fmt.Errorf("read incarnation in %s: %w", cfg.Dir, err)
 	}
 	rc := s.raftConfig(bridge)
 	members, err := s.prepare(*rc, transport, machine)
