@@ -119,4 +119,3 @@ func (s *Store) openVolumes(found []foundVolume) {
 	_ = group.Wait() // its functions return no errors
 	s.volumes.Store(&volumes)
 }
-
