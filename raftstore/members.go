@@ -49,7 +49,9 @@ func (s *Store) RemoveServer(ctx context.Context, id string) error {
 		case !s.IsLeader():
 			return s.explain(raft.ErrNotLeader)
 		case !slices.Contains(known, id):
-			return nil
+			// Only what is committed after that configuration proves that it holds, and that this server
+			// was not deposed: a server without state relies on it (see comeBack).
+			return s.explain(s.raft.Barrier(0).Error())
 		case len(voters) == 1 && voters[0] == id:
 			return fmt.Errorf("%w: %s is the last voter of the cluster", ErrConfig, id)
 		}
