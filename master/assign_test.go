@@ -1,6 +1,7 @@
 package master
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
@@ -243,4 +244,31 @@ func TestGrowthAhead(t *testing.T) {
 	}
 	v.beat(false)
 	f.eventually("another volume", func() bool { return v.holds() == 2 })
+}
+
+// Whatever a client asks for, the answer has a status that fits and a body that is JSON.
+func FuzzRequest(f *testing.F) {
+	for _, seed := range []struct{ method, uri string }{
+		{"GET", "/dir/assign?count=2&collection=a&replication=000&ttl=3d"}, {"GET", "/dir/assign?count=%zz&&==&count"},
+		{"GET", "/dir/lookup?volumeId=3,01637037d6"}, {"GET", "/vol/lookup?volumeId=1&volumeId=,"}, {"HEAD", "/3,01637037d6"},
+		{"DELETE", "/3/01637037d6/n.jpg?x=%0d%0a"}, {"GET", "//../3,01637037d6"}, {"GET", "/vol/status?pretty=y"},
+		{"OPTIONS", "/submit"}, {"GET", "/col/delete?collection=../x"}, {"PATCH", "/dir/status"},
+	} {
+		f.Add(seed.method, seed.uri)
+	}
+	m := twoVolumes(f)
+	f.Fuzz(func(t *testing.T, method, uri string) {
+		if strings.HasPrefix(uri, "/vol/grow") || method == "POST" {
+			return // would have to reach a volume server
+		}
+		ctx := request(method, uri)
+		m.route(ctx)
+		body, status := ctx.Response.Body(), ctx.Response.StatusCode()
+		if status < 200 || status >= 500 && status != 503 && status != 500 || status >= 400 && !json.Valid(body) {
+			t.Fatalf("%s %q: %d %q", method, uri, status, body)
+		}
+		if at := ctx.Response.Header.Peek("Location"); strings.ContainsAny(string(at), "\r\n") {
+			t.Fatalf("a header was split: %q", at)
+		}
+	})
 }

@@ -45,7 +45,7 @@ var errorTable = []answer{
 	{errOrder, fasthttp.StatusInternalServerError, "Cannot grow volume group! The volume servers did not carry out the order: see the master's log", 0},
 	{topology.ErrNoWritable, fasthttp.StatusServiceUnavailable, "no volume is writable for longer than a moment: try again", 1},
 	{state.ErrExhausted, fasthttp.StatusInternalServerError, "the cluster has run out of keys or of volume ids", 0},
-	{errNotWritten, fasthttp.StatusServiceUnavailable, "", 1},
+	{errNotWritten, fasthttp.StatusServiceUnavailable, "no volume server took the blob: try again in a moment", 1},
 	{client.ErrUnavailable, fasthttp.StatusServiceUnavailable, "a volume server can't be reached: try again in a moment", 1},
 	{errNoLeader, fasthttp.StatusServiceUnavailable, noLeaderText, 1},
 	{raftstore.ErrNotLeader, fasthttp.StatusServiceUnavailable, noLeaderText, 1},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -11,10 +12,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"weed/internal/httpx"
 	"weed/internal/wire"
@@ -23,6 +27,9 @@ import (
 
 // quickRaft lets a single master lead within a moment.
 var quickRaft = raftstore.Timeouts{Heartbeat: 50 * time.Millisecond, Election: 50 * time.Millisecond, Lease: 50 * time.Millisecond}
+
+// calmRaft keeps several masters from losing each other on a busy machine.
+var calmRaft = raftstore.Timeouts{Heartbeat: 300 * time.Millisecond, Election: 300 * time.Millisecond, Lease: 250 * time.Millisecond}
 
 // fakeClock is the clock by which servers expire.
 type fakeClock struct {
@@ -78,7 +85,11 @@ func (f *fixture) run() {
 		f.Fatal(err)
 	}
 	f.cfg.Address = ln.Addr().String()
-	f.m, err = New(f.cfg, Deps{Listener: ln, Now: f.clock.Now, RaftTimeouts: quickRaft, Logger: f.log})
+	timeouts := quickRaft
+	if len(f.cfg.Peers) > 0 {
+		timeouts = calmRaft
+	}
+	f.m, err = New(f.cfg, Deps{Listener: ln, Now: f.clock.Now, RaftTimeouts: timeouts, Logger: f.log})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -97,6 +108,17 @@ func (f *fixture) run() {
 	}
 }
 
+// Whatever a test starts must have ended with it: Run leaves nothing behind.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	http.DefaultClient.CloseIdleConnections()
+	if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1")); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
 func testLog(t testing.TB) *slog.Logger {
 	if !testing.Verbose() {
 		return nil
@@ -106,7 +128,9 @@ func testLog(t testing.TB) *slog.Logger {
 
 func (f *fixture) eventually(what string, done func() bool) {
 	f.Helper()
-	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for end := time.Now().Add(20 * time.Second); !done(); <-look.C {
 		if time.Now().After(end) {
 			f.Fatal("waited in vain for ", what)
 		}

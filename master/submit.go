@@ -53,7 +53,10 @@ func (t *term) serveSubmit(ctx *fasthttp.RequestCtx) {
 // can't take the blob is followed by another one; the fid that it had is told to nobody.
 func (t *term) submit(ctx *fasthttp.RequestCtx, w wish, body []byte) error {
 	var room [8]client.Field
-	request := client.Request{ContentType: view(ctx.Request.Header.ContentType()), Header: putHeaders(ctx, room[:0]), Body: body}
+	request := client.Request{
+		ContentType: view(ctx.Request.Header.ContentType()), Header: putHeaders(ctx, room[:0]), Body: body,
+		Idempotent: true, // the same bytes under the same new fid
+	}
 	var pathRoom [256]byte
 	var answer []byte
 	var failed error
@@ -86,7 +89,7 @@ func (t *term) submit(ctx *fasthttp.RequestCtx, w wish, body []byte) error {
 		t.log.Warn("a volume did not take a submitted blob", "volume", uint32(target.ID), "server", request.Host, "err", err)
 		failed = err
 	}
-	return fmt.Errorf("%w: try again in a moment (the last one: %w)", errNotWritten, failed)
+	return fmt.Errorf("%w: %w", errNotWritten, failed)
 }
 
 // mayElsewhere reports whether a status of a put concerns the volume or its server, not the request.

@@ -277,6 +277,29 @@ func TestFewVolumesAreActive(t *testing.T) {
 	}
 }
 
+func TestTurnsGoOnWhenOneLeaves(t *testing.T) {
+	f := newFixture(t)
+	servers := map[blob.VolumeID]*server{}
+	for id := uint32(1); id <= 4; id++ {
+		s := newServer(fmt.Sprintf("s%d:1", id), "dc1", "r1", 7)
+		s.vols[id] = info(id, "", "000")
+		f.beat(s.full())
+		servers[blob.VolumeID(id)] = s
+	}
+	pick := func() blob.VolumeID {
+		target, err := f.Pick(layoutKey("", "000"), Preference{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return target.ID
+	}
+	got := []blob.VolumeID{pick(), pick()}
+	f.beat(servers[got[0]].delta([]uint32{uint32(got[0])}))
+	if got = append(got, pick(), pick()); slices.Compare(got, []blob.VolumeID{1, 2, 3, 4}) != 0 {
+		t.Fatal("a server lost its turn:", got)
+	}
+}
+
 func TestEveryPlaceIsServedFromItsCopies(t *testing.T) {
 	f := newFixture(t)
 	a, b, c := newServer("a:1", "dc1", "r1", 9), newServer("b:1", "dc2", "r1", 9), newServer("c:1", "dc3", "r1", 9)
