@@ -15,7 +15,7 @@ func (m *Master) route(ctx *fasthttp.RequestCtx) {
 	switch string(ctx.Path()) {
 	case wire.PathHeartbeat:
 		m.serveHeartbeat(ctx)
-	case "/cluster/status":
+	case "/", "/cluster/status": // clients see at / whether anyone is there
 		m.serveClusterStatus(ctx)
 	case "/healthz", "/stats/health":
 		m.serveHealth(ctx)
