@@ -91,7 +91,7 @@ func writeFlags(w io.Writer, flags *pflag.FlagSet) {
 		if kind != "" {
 			fmt.Fprintf(w, " %s", kind)
 		}
-		if flag.DefValue != "" {
+		if flag.DefValue != "" && !(isBool(flag) && flag.DefValue == "false") {
 			fmt.Fprintf(w, "  (default %s)", flag.DefValue)
 		}
 		fmt.Fprintln(w)

@@ -64,33 +64,31 @@ func (n node) listen(port int) string { return net.JoinHostPort(n.bind, strconv.
 
 // serve runs a server with what belongs to the whole process around it: the limit of open files and the
 // profiles. run must return once its context has ended and requests have been answered.
-func serve(cmd *cobra.Command, profiles *profileFlags, run func(context.Context, *slog.Logger) error) (err error) {
+func serve(cmd *cobra.Command, profiles *profileFlags, run func(context.Context, *slog.Logger) error) error {
 	logger := newLogger()
-	raiseFileLimit(logger)
-	stop, err := profiles.start()
-	defer func() { err = errors.Join(err, stop()) }()
-	if err != nil {
-		return err
-	}
-	logger.Info("weed "+cmd.Name()+" starts", "version", Version())
-	if err := run(cmd.Context(), logger); err != nil {
-		return err
-	}
-	logger.Info("weed " + cmd.Name() + " has ended")
-	return nil
+	raiseFileLimit(logger, enoughFiles)
+	return profiles.during(func() error {
+		logger.Info("weed "+cmd.Name()+" starts", "version", Version())
+		if err := run(cmd.Context(), logger); err != nil {
+			return err
+		}
+		logger.Info("weed " + cmd.Name() + " has ended")
+		return nil
+	})
 }
 
 // enoughFiles is the number of open files below which a busy server may run out: connections plus a few
 // files for every volume.
 const enoughFiles = 8192
 
-func raiseFileLimit(logger *slog.Logger) {
+// raiseFileLimit raises the limit of open files as far as it goes, and warns when that is less than enough.
+func raiseFileLimit(logger *slog.Logger, enough uint64) {
 	limit, err := httpx.RaiseFileLimit()
 	if err != nil {
 		logger.Warn("the limit of open files stays as it is", "limit", limit, "err", err)
 	}
-	if limit < enoughFiles {
+	if limit < enough {
 		logger.Warn("the limit of open files is low: raise the hard limit (ulimit -Hn) before the start",
-			"limit", limit, "advised", enoughFiles)
+			"limit", limit, "advised", enough)
 	}
 }

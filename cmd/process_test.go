@@ -290,6 +290,72 @@ func TestSecondSignalExitsAtOnce(t *testing.T) {
 	}
 }
 
+// run runs weed to its end and returns its exit code and its output.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var out, errs bytes.Buffer
+	command := exec.CommandContext(ctx, build(t), args...)
+	command.Stdout, command.Stderr, command.Dir = &out, &errs, t.TempDir()
+	if err := command.Run(); command.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return command.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// store starts a server of two and returns the master's host:port once files can be stored.
+func store(t *testing.T) (master string, p *process) {
+	t.Helper()
+	port := freePort(t)
+	p = start(t, "server", fmt.Sprint("-master.port=", port), fmt.Sprint("-volume.port=", freePort(t)), "-pulseSeconds=1",
+		"-volume.fsync=never")
+	master = fmt.Sprint("127.0.0.1:", port)
+	await(t, http.StatusOK, "GET", "http://"+master+"/dir/assign", "")
+	return master, p
+}
+
+func TestBenchmark(t *testing.T) {
+	master, p := store(t)
+	list := filepath.Join(t.TempDir(), "list")
+	code, stdout, stderr := run(t, "benchmark", "-server", master, "-n=200", "-c=4", "-list", list, "-deletePercent=10")
+	if code != exitOK || stderr != "" {
+		t.Fatalf("exit code %d, %s", code, stderr)
+	}
+	for _, want := range []string{"Writing Benchmark", "Randomly Reading Benchmark", "Concurrency Level:      4\n",
+		"Complete requests:      200\n", "Failed requests:        0\n"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in %s", want, stdout)
+		}
+	}
+	code, stdout, stderr = run(t, "benchmark", "-master", master, "-write=false", "-list", list, "-readSequentially", "-json")
+	var report struct {
+		Phases []struct{ Completed, Failed int }
+	}
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil || code != exitOK || stderr != "" ||
+		len(report.Phases) != 1 || report.Phases[0].Completed != 180 || report.Phases[0].Failed != 0 {
+		t.Errorf("exit code %d, %s, %v: %s; want 180 reads", code, stderr, err, stdout)
+	}
+
+	p.signal(t, syscall.SIGTERM)
+	p.exit(t)
+	code, _, stderr = run(t, "benchmark", "-master", master, "-n=3", "-c=1")
+	if code != exitFailure || !strings.HasPrefix(stderr, "weed benchmark: ") || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("without a store: exit code %d, %q", code, stderr)
+	}
+}
+
+func TestBenchmarkInterrupted(t *testing.T) {
+	master, _ := store(t)
+	profile := filepath.Join(t.TempDir(), "cpu.prof") // created once signals are heeded
+	p := start(t, "benchmark", "-server="+master, "-cpuprofile="+profile)
+	appears(t, profile)
+	p.signal(t, syscall.SIGINT)
+	if code := p.exit(t); code != 130 {
+		t.Errorf("exit code %d after SIGINT, want 130", code)
+	}
+}
+
 // TestLogFiles checks that with -log_dir everything goes to files, to the last line, and nothing to stderr.
 func TestLogFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
@@ -415,6 +481,19 @@ func (u pendingUpload) status(t *testing.T) int {
 	}
 	_ = answer.Body.Close()
 	return answer.StatusCode
+}
+
+// appears waits until there is a file of that name.
+func appears(t *testing.T, name string) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		if _, err := os.Stat(name); err == nil {
+			return
+		}
+		runtime.Gosched()
+	}
+	t.Fatalf("%s does not appear", name)
 }
 
 // refused waits until nobody listens on the port.

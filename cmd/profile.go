@@ -14,8 +14,22 @@ import (
 type profileFlags struct{ cpu, memory string }
 
 func (f *profileFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&f.cpu, "cpuprofile", "", "Write a CPU profile of the whole run to this `file`.")
+	f.registerCPU(flags)
 	flags.StringVar(&f.memory, "memprofile", "", "Write a profile of the memory in use at the end to this `file`.")
+}
+
+func (f *profileFlags) registerCPU(flags *pflag.FlagSet) {
+	flags.StringVar(&f.cpu, "cpuprofile", "", "Write a CPU profile of the whole run to this `file`.")
+}
+
+// during calls run and writes the profiles of it.
+func (f *profileFlags) during(run func() error) (err error) {
+	stop, err := f.start()
+	defer func() { err = errors.Join(err, stop()) }()
+	if err != nil {
+		return err
+	}
+	return run()
 }
 
 // start opens the files and starts the CPU profile. stop, which must be called even after an error, ends what

@@ -72,6 +72,15 @@ func parseAddresses(name, text string) ([]string, error) {
 	return addresses, nil
 }
 
+// parseMasters reads a comma list of at least one host:port.
+func parseMasters(name, text string) ([]string, error) {
+	masters, err := parseAddresses(name, text)
+	if err == nil && len(masters) == 0 {
+		err = fmt.Errorf("-%s: at least one master is needed", name)
+	}
+	return masters, err
+}
+
 // seconds turns a number of seconds into a duration, and refuses less than one second or more than a day.
 func seconds(name string, n int) (time.Duration, error) {
 	if n < 1 || n > 86400 {

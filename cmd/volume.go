@@ -136,10 +136,7 @@ func newVolume() *cobra.Command {
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, nodeErr := common.parse()
-			masters, mastersErr := parseAddresses("mserver", mserver)
-			if mastersErr == nil && len(masters) == 0 {
-				mastersErr = errors.New("-mserver: at least one master is needed")
-			}
+			masters, mastersErr := parseMasters("mserver", mserver)
 			cfg, err := own.config(n, dirs, masters)
 			if err := errors.Join(nodeErr, mastersErr, err); err != nil {
 				return err
