@@ -69,7 +69,7 @@ func (s *logScanner) torn(r logRecord, v verdict, next logRecord, found bool) (b
 	if found {
 		stop = next.offset
 	}
-	holes, err := s.hasUnwrittenSector(r.offset, stop)
+	holes, err := s.unwritten(r, stop)
 	if err != nil || !holes || !found {
 		return holes, err
 	}
@@ -77,6 +77,30 @@ func (s *logScanner) torn(r logRecord, v verdict, next logRecord, found bool) (b
 		return false, nil
 	}
 	return s.oneBatchUntilEnd(next)
+}
+
+// unwritten tells whether a part of the bytes from r to offset to was never written: r's header, its trailer
+// (a commit is several writes, and not all disks persist them by sector), or a sector.
+func (s *logScanner) unwritten(r logRecord, to int64) (bool, error) {
+	if r.header == (header{}) {
+		return true, nil
+	}
+	if trailer := r.offset + needleHeaderSize + int64(r.size); s.version == Version3 && r.offset+r.length <= to {
+		b, err := s.bytes(trailer, checksumSize+timestampSize)
+		if err != nil || allZeros(b) {
+			return true, err
+		}
+	}
+	return s.hasUnwrittenSector(r.offset, to)
+}
+
+func allZeros(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // hasUnwrittenSector looks for a sector in [from, to) of which nothing was written: all zeros, from its
@@ -91,11 +115,7 @@ func (s *logScanner) hasUnwrittenSector(from, to int64) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		zeros := true
-		for _, c := range b {
-			zeros = zeros && c == 0
-		}
-		if zeros && len(b) >= needleAlignment {
+		if len(b) >= needleAlignment && allZeros(b) {
 			return true, nil
 		}
 		at = stop
