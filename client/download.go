@@ -40,6 +40,8 @@ type DownloadOptions struct {
 	IfNoneMatch string
 	// AcceptGzip lets a blob that is stored compressed come as it is.
 	AcceptGzip bool
+	// RawManifest lets a chunk manifest come as it is, as JSON, instead of the file that it describes.
+	RawManifest bool
 }
 
 // Download is an answer that is being read. It holds a connection until it is closed.
@@ -63,9 +65,12 @@ func (c *Client) Download(ctx context.Context, fid string, opts DownloadOptions)
 		return nil, fmt.Errorf("download %s: %w", fid, invalid("more than one range: %.100q", opts.Range))
 	}
 	var d *Download
-	header := opts.header()
+	header, query := opts.header(), ""
+	if opts.RawManifest {
+		query = "?cm=false"
+	}
 	err := c.onReplicas(ctx, fid, true, func(host string) error {
-		cn, o, err := c.get(ctx, host, fid, header)
+		cn, o, err := c.get(ctx, host, fid, query, header)
 		if err == nil {
 			d, err = c.newDownload(ctx, cn, o, fid)
 		}
@@ -83,7 +88,7 @@ func (c *Client) Get(ctx context.Context, fid string, buf []byte) ([]byte, Meta,
 	var m Meta
 	body := buf[:0]
 	err := c.onReplicas(ctx, fid, true, func(host string) error {
-		cn, o, err := c.get(ctx, host, fid, nil)
+		cn, o, err := c.get(ctx, host, fid, "", nil)
 		if err != nil {
 			return err
 		}
@@ -113,13 +118,13 @@ func (o *DownloadOptions) header() []Field {
 	return h
 }
 
-// get asks host for a fid and follows redirects. On success the head of the answer is read and the status is
-// 200, 206 or 304.
-func (c *Client) get(ctx context.Context, host, fid string, header []Field) (*conn, *outgoing, error) {
+// get asks host for a fid, with a query or "", and follows redirects. On success the head of the answer is
+// read and the status is 200, 206 or 304.
+func (c *Client) get(ctx context.Context, host, fid, query string, header []Field) (*conn, *outgoing, error) {
 	if strings.ContainsAny(fid, "?#% ") {
 		return nil, nil, invalid("fid %.100q", fid)
 	}
-	o := &outgoing{method: fasthttp.MethodGet, host: host, path: "/" + fid, header: header, idempotent: true}
+	o := &outgoing{method: fasthttp.MethodGet, host: host, path: "/" + fid + query, header: header, idempotent: true}
 	for range maxRedirects + 1 {
 		cn, err := c.start(ctx, o)
 		if err != nil {

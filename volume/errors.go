@@ -26,6 +26,9 @@ var errorTable = []struct {
 	{errParameter, fasthttp.StatusBadRequest, "", 0},
 	{errDigest, fasthttp.StatusBadRequest, "", 0},
 	{errGzip, fasthttp.StatusBadRequest, "", 0},
+	{errCoding, fasthttp.StatusUnsupportedMediaType, "", 0},
+	{errChunk, fasthttp.StatusInternalServerError, errChunk.Error(), 0},
+	{storage.ErrCorrupt, fasthttp.StatusInternalServerError, "this copy of the blob is damaged and is not served", 0},
 	{errManifest, fasthttp.StatusBadRequest, "", 0},
 	{errTooLarge, fasthttp.StatusRequestEntityTooLarge, "", 0},
 	{upload.ErrMalformed, fasthttp.StatusBadRequest, "", 0},
@@ -42,8 +45,8 @@ var errorTable = []struct {
 	{storage.ErrClosed, fasthttp.StatusServiceUnavailable, "the volume is being closed: try again", 1},
 	{storage.ErrVolumeExists, fasthttp.StatusConflict, "", 0},
 	{storage.ErrNoSlot, fasthttp.StatusInsufficientStorage, "no free volume slot: start the server with a higher -max", 0},
-	{storage.ErrCorrupt, fasthttp.StatusInternalServerError, "this copy of the blob is damaged and is not served", 0},
 	{client.ErrNotFound, fasthttp.StatusNotFound, "not found", 0},
+	{client.ErrUnavailable, fasthttp.StatusServiceUnavailable, "another server that this needs does not answer: try again", 1},
 }
 
 // fail answers a request with what the table says of err, and logs what the table does not know or what an

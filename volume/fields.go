@@ -1,6 +1,14 @@
 package volume
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// etagBytes is the length of an entity tag.
+const etagBytes = len(`"5b9a4a9c"`)
 
 // appendETag appends a blob's entity tag: the checksum of the stored bytes as eight hex digits, quoted.
 func appendETag(dst []byte, checksum uint32) []byte {
@@ -31,7 +39,8 @@ func appendDisposition(dst []byte, download bool, name []byte) []byte {
 	plain := true
 	for _, c := range name {
 		switch {
-		case c < ' ' || c >= 0x7f:
+		case isControl(c): // no name that is worth keeping has one
+		case c >= utf8.RuneSelf:
 			plain = false
 			dst = append(dst, '_')
 		case c == '"' || c == '\\':
@@ -47,6 +56,9 @@ func appendDisposition(dst []byte, download bool, name []byte) []byte {
 	dst = append(dst, `; filename*=UTF-8''`...)
 	const digits = "0123456789ABCDEF"
 	for _, c := range name {
+		if isControl(c) {
+			continue
+		}
 		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~' {
 			dst = append(dst, c)
 		} else {
@@ -54,6 +66,58 @@ func appendDisposition(dst []byte, download bool, name []byte) []byte {
 		}
 	}
 	return dst
+}
+
+// maxNameBytes is what a needle takes.
+const maxNameBytes = 255
+
+// cleanName makes a name that came in a path fit to be kept, as package upload does with the others: without
+// control characters, cut at a character's end, and not that of a directory.
+func cleanName(name string) []byte {
+	if name == "" || name == "." || name == ".." {
+		return nil
+	}
+	name = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, name)
+	if len(name) > maxNameBytes {
+		cut := maxNameBytes
+		for cut > maxNameBytes-utf8.UTFMax && !utf8.RuneStart(name[cut]) {
+			cut--
+		}
+		name = name[:cut]
+	}
+	return []byte(name)
+}
+
+// safeMime says whether a stored type may become a header: foreign volumes may hold anything.
+func safeMime(mime []byte) bool {
+	for _, c := range mime {
+		if isControl(c) || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return len(mime) > 0
+}
+
+// isTrue and isFalse read the value of a parameter as strconv.ParseBool does.
+func isTrue(arg []byte) bool {
+	switch string(arg) {
+	case "1", "t", "T", "true", "True", "TRUE":
+		return true
+	}
+	return false
+}
+
+func isFalse(arg []byte) bool {
+	switch string(arg) {
+	case "0", "f", "F", "false", "False", "FALSE":
+		return true
+	}
+	return false
 }
 
 // acceptsGzip says whether an Accept-Encoding field takes gzip (RFC 9110 section 12.5.3): named, or covered

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"crypto/md5" //nolint:gosec // Content-MD5 is what RFC 1864 and the clients of this API use
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"strconv"
-	"strings"
 	"sync"
-	"time"
+	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 
@@ -23,8 +23,6 @@ import (
 const (
 	// formOverheadBytes is how much longer than the blob a multipart body may be.
 	formOverheadBytes = 64 << 10
-	// pairPrefix marks the request headers that are kept with a blob.
-	pairPrefix = "Seaweed-"
 	// maxPooledGzip bounds the compression buffers that are kept for reuse.
 	maxPooledGzip = 256 << 10
 )
@@ -32,7 +30,7 @@ const (
 var (
 	errParameter = errors.New("malformed parameter")
 	errDigest    = errors.New("Content-MD5 does not match the content: send it again")
-	errGzip      = errors.New("Content-Encoding is gzip but the content is not a valid gzip stream")
+	errCoding    = errors.New("Content-Encoding is not known: send the content plain or with gzip")
 	errTooLarge  = errors.New("the file is larger than this server takes")
 )
 
@@ -91,21 +89,28 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 
 // fill makes w.needle of a request and returns the length in bytes of the content as the client sent it.
 func (s *Server) fill(ctx *fasthttp.RequestCtx, w *writer, p *blob.Path, body []byte) (size int64, err error) {
-	h := &ctx.Request.Header
-	part, err := upload.Parse(h.ContentType(), h.Peek(fasthttp.HeaderContentDisposition), body)
+	h, limit := &ctx.Request.Header, s.cfg.FileSizeLimitBytes
+	part, err := upload.Parse(h.ContentType(), h.PeekCanonical(headerDisposition), body)
 	if err != nil {
 		return 0, err
 	}
-	if int64(len(part.Data)) > s.cfg.FileSizeLimitBytes {
-		return 0, fmt.Errorf("%w: %d bytes, at most %d", errTooLarge, len(part.Data), s.cfg.FileSizeLimitBytes)
+	if int64(len(part.Data)) > limit {
+		return 0, fmt.Errorf("%w: %d bytes, at most %d", errTooLarge, len(part.Data), limit)
 	}
-	if err := checkDigests(h.Peek("Content-MD5"), part.MD5, part.Data); err != nil {
+	gzipped := part.Gzipped
+	if coding := h.ContentEncoding(); len(coding) > 0 && len(part.Data) == len(body) { // no form, so it is the content's
+		if gzipped, err = isGzipCoding(coding); err != nil {
+			ctx.Response.Header.Set(fasthttp.HeaderAcceptEncoding, "gzip")
+			return 0, err
+		}
+	}
+	if err := checkDigests(h.PeekCanonical(headerContentMD5), part.MD5, part.Data, gzipped, limit); err != nil {
 		return 0, err
 	}
 	n := &w.needle
-	*n = storage.Needle{Key: p.Key, Cookie: p.Cookie, Name: part.Name, Mime: part.Mime, Data: part.Data}
+	*n = storage.Needle{Key: p.Key, Cookie: p.Cookie, Name: part.Name, Mime: part.Mime, Data: part.Data, Gzipped: gzipped}
 	if len(n.Name) == 0 {
-		n.Name = []byte(p.Name)
+		n.Name = cleanName(p.Name)
 	}
 	n.LastModified = ctx.Time().Unix()
 	if err := setParameters(n, ctx.QueryArgs()); err != nil {
@@ -117,15 +122,24 @@ func (s *Server) fill(ctx *fasthttp.RequestCtx, w *writer, p *blob.Path, body []
 	size = int64(len(n.Data))
 	switch {
 	case n.Manifest:
-		if _, err := parseManifest(n.Data); err != nil {
-			return 0, err
-		}
-	case part.Gzipped || bytes.EqualFold(h.ContentEncoding(), []byte("gzip")):
-		err = s.takeGzip(w)
+		_, err = manifestOf(n)
+	case gzipped:
+		err = inflateTo(io.Discard, n.Data, limit) // what can't be read back is not kept
 	default:
 		w.compress()
 	}
 	return size, err
+}
+
+// isGzipCoding reads a Content-Encoding; one that this server can't undo is errCoding.
+func isGzipCoding(coding []byte) (bool, error) {
+	switch string(bytes.ToLower(coding)) {
+	case "identity":
+		return false, nil
+	case "gzip", "x-gzip":
+		return true, nil
+	}
+	return false, errCoding
 }
 
 // setParameters reads ts, ttl and cm.
@@ -149,54 +163,34 @@ func setParameters(n *storage.Needle, args *fasthttp.Args) error {
 	return nil
 }
 
-// checkDigests compares the content with the Content-MD5 of the request and of the part, where given.
-func checkDigests(request, part, data []byte) error {
-	if len(request) == 0 && len(part) == 0 {
-		return nil
-	}
-	sum := md5.Sum(data) //nolint:gosec // see the import
+// checkDigests compares the content with the Content-MD5 of the request and of the part, where given. Of
+// compressed content a client may mean the bytes that it sends (RFC 1864) or those that they stand for.
+func checkDigests(request, part, data []byte, gzipped bool, limit int64) error {
 	for _, want := range [][]byte{request, part} {
-		if len(want) > 0 && base64.StdEncoding.EncodeToString(sum[:]) != string(want) {
+		if len(want) == 0 {
+			continue
+		}
+		sum := md5.New() //nolint:gosec // see the import
+		_, _ = sum.Write(data)
+		if isDigest(want, sum) {
+			continue
+		}
+		if !gzipped {
+			return errDigest
+		}
+		sum.Reset()
+		if err := inflateTo(sum, data, limit); err != nil {
+			return err
+		}
+		if !isDigest(want, sum) {
 			return errDigest
 		}
 	}
 	return nil
 }
 
-// pairsOf gathers the Seaweed-* headers as a JSON object, without the prefix; nil if there are none.
-func pairsOf(h *fasthttp.RequestHeader) ([]byte, error) {
-	var pairs map[string]string
-	for name, value := range h.All() {
-		if len(name) > len(pairPrefix) && strings.EqualFold(string(name[:len(pairPrefix)]), pairPrefix) {
-			if pairs == nil {
-				pairs = map[string]string{}
-			}
-			pairs[string(name[len(pairPrefix):])] = string(value)
-		}
-	}
-	if pairs == nil {
-		return nil, nil
-	}
-	text, err := json.Marshal(pairs)
-	if err != nil {
-		return nil, fmt.Errorf("%w: the Seaweed-* headers can't be kept: %w", errParameter, err)
-	}
-	return text, nil
-}
-
-// takeGzip keeps content that the client has compressed as it is, provided that it can be read back: it is
-// one gzip stream, intact, of a content within the size limit.
-func (s *Server) takeGzip(w *writer) error {
-	n := &w.needle
-	size, err := inflatedLength(n.Data, s.cfg.FileSizeLimitBytes)
-	if err != nil {
-		return err
-	}
-	if size != storage.ContentSize(n.Data, true) {
-		return fmt.Errorf("%w: it has more than one member; compress the content as a whole", errGzip)
-	}
-	n.Gzipped = true
-	return nil
+func isDigest(want []byte, sum hash.Hash) bool {
+	return base64.StdEncoding.EncodeToString(sum.Sum(nil)) == string(bytes.TrimSpace(want))
 }
 
 // compress replaces the content by its gzip form where its type promises and its bytes prove that this
@@ -219,19 +213,26 @@ func (w *writer) answer(ctx *fasthttp.RequestCtx, size int64) {
 	etag := len(b)
 	ctx.Response.Header.SetCanonical(headerETag, b)
 	b = append(b, `{"name":`...)
-	b = httpx.AppendString(b, string(n.Name))
+	b = appendText(b, n.Name)
 	b = append(b, `,"size":`...)
 	b = strconv.AppendInt(b, size, 10)
 	b = append(b, `,"eTag":`...)
 	b = append(b, b[:etag]...)
 	if len(n.Mime) > 0 {
 		b = append(b, `,"mime":`...)
-		b = httpx.AppendString(b, string(n.Mime))
+		b = appendText(b, n.Mime)
 	}
 	b = append(b, '}')
 	w.text = b
 	answerJSON(ctx, fasthttp.StatusCreated, b[etag:])
 }
 
-// uploadTimeout bounds what a request does at other servers.
-const uploadTimeout = 30 * time.Second
+// appendText appends text as a JSON string.
+func appendText(dst, text []byte) []byte {
+	for _, c := range text {
+		if isControl(c) || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return httpx.AppendString(dst, string(text))
+		}
+	}
+	return append(append(append(dst, '"'), text...), '"')
+}

@@ -7,6 +7,7 @@ import (
 
 	"weed/internal/blob"
 	"weed/internal/httprange"
+	"weed/internal/httpx"
 	"weed/internal/upload"
 	"weed/storage"
 )
@@ -16,135 +17,184 @@ import (
 type content struct {
 	needle *storage.Needle
 	blob   *storage.Blob
-	// open makes the content's bytes from start on, for what is neither in memory nor in one needle.
+	// open makes length of the content's bytes from start on, for what is neither in memory nor in one needle.
 	open func(start, length int64) (io.ReadCloser, error)
-	size int64 // length in bytes as it is sent when no range is asked for
+	// forward says that open has to work through all that lies before start.
+	forward bool
+	size    int64 // length in bytes as it is sent when no range is asked for
 }
 
+// Header names in the spelling that fasthttp looks for, so that it need not normalise them.
 var (
-	headerETag           = []byte(fasthttp.HeaderETag)
-	headerLastModified   = []byte(fasthttp.HeaderLastModified)
-	headerAcceptRanges   = []byte(fasthttp.HeaderAcceptRanges)
-	headerContentType    = []byte(fasthttp.HeaderContentType)
-	headerContentRange   = []byte(fasthttp.HeaderContentRange)
-	headerDisposition    = []byte(fasthttp.HeaderContentDisposition)
-	valueBytes           = []byte("bytes")
-	defaultMime          = "application/octet-stream"
-	sniffBytes           = 512
-	maxMemoryInflateSize = int64(1 << 20)
+	headerETag              = []byte(fasthttp.HeaderETag)
+	headerLastModified      = []byte(fasthttp.HeaderLastModified)
+	headerAcceptRanges      = []byte(fasthttp.HeaderAcceptRanges)
+	headerAcceptEncoding    = []byte(fasthttp.HeaderAcceptEncoding)
+	headerContentMD5        = []byte("Content-Md5")
+	headerContentRange      = []byte(fasthttp.HeaderContentRange)
+	headerDisposition       = []byte(fasthttp.HeaderContentDisposition)
+	headerIfMatch           = []byte(fasthttp.HeaderIfMatch)
+	headerIfNoneMatch       = []byte(fasthttp.HeaderIfNoneMatch)
+	headerIfModifiedSince   = []byte(fasthttp.HeaderIfModifiedSince)
+	headerIfUnmodifiedSince = []byte(fasthttp.HeaderIfUnmodifiedSince)
+	headerIfRange           = []byte(fasthttp.HeaderIfRange)
+	headerRange             = []byte(fasthttp.HeaderRange)
+	headerVary              = []byte(fasthttp.HeaderVary)
+	valueBytes              = []byte("bytes")
 )
 
-// send answers with the content: conditions first, then ranges, then the whole.
+// send answers with the content: conditions first, then ranges, then the whole. Fields that describe the blob
+// are set when nothing can fail any more, so that an error answer never carries them.
 func (s *Server) send(ctx *fasthttp.RequestCtx, p *blob.Path, c *content, r *reader) {
 	n, h := c.needle, &ctx.Response.Header
-	setPairs(h, n.Pairs)
 	r.text = appendETag(r.text[:0], n.Checksum)
-	etag := len(r.text)
-	h.SetCanonical(headerETag, r.text)
+	conditions, outcome := conditionsOf(&ctx.Request.Header), httprange.Full
+	if conditions != nil {
+		outcome = httprange.Evaluate(string(ctx.Method()), *conditions, string(r.text), n.LastModified)
+	}
+	if outcome == httprange.PreconditionFailed {
+		httpx.Error(ctx, fasthttp.StatusPreconditionFailed, "the blob is not as If-Match or If-Unmodified-Since wants it")
+		return
+	}
+	if outcome != httprange.NotModified {
+		if err := s.sendBody(ctx, p, c, outcome == httprange.Partial, conditions); err != nil {
+			s.fail(ctx, err)
+			return
+		}
+		r.text = appendName(r.text[:etagBytes], ctx, p, n)
+		if len(r.text) > etagBytes {
+			h.SetCanonical(headerDisposition, r.text[etagBytes:])
+		}
+	} else {
+		ctx.SetStatusCode(fasthttp.StatusNotModified)
+	}
+	setPairs(h, n.Pairs)
+	h.SetCanonical(headerETag, r.text[:etagBytes])
 	if n.LastModified > 0 {
-		r.text = httprange.AppendDate(r.text, n.LastModified)
-		h.SetCanonical(headerLastModified, r.text[etag:])
+		r.text = httprange.AppendDate(r.text[:etagBytes], n.LastModified)
+		h.SetCanonical(headerLastModified, r.text[etagBytes:])
 	}
 	h.SetCanonical(headerAcceptRanges, valueBytes)
+	if n.Gzipped {
+		h.SetCanonical(headerVary, headerAcceptEncoding)
+	}
+}
 
-	outcome := httprange.Full
-	if conditions, any := conditionsOf(&ctx.Request.Header); any {
-		outcome = httprange.Evaluate(string(ctx.Method()), conditions, string(r.text[:etag]), n.LastModified)
+// conditionsOf gathers the conditional fields and Range; nil when there are none, the common case.
+func conditionsOf(h *fasthttp.RequestHeader) *httprange.Conditions {
+	c := httprange.Conditions{
+		IfMatch:           h.PeekCanonical(headerIfMatch),
+		IfNoneMatch:       h.PeekCanonical(headerIfNoneMatch),
+		IfModifiedSince:   h.PeekCanonical(headerIfModifiedSince),
+		IfUnmodifiedSince: h.PeekCanonical(headerIfUnmodifiedSince),
+		Range:             h.PeekCanonical(headerRange),
 	}
-	if n.Gzipped {
-		h.Set(fasthttp.HeaderVary, fasthttp.HeaderAcceptEncoding)
+	if len(c.IfMatch)+len(c.IfNoneMatch)+len(c.IfModifiedSince)+len(c.IfUnmodifiedSince)+len(c.Range) == 0 {
+		return nil
 	}
-	switch outcome {
-	case httprange.NotModified:
-		ctx.SetStatusCode(fasthttp.StatusNotModified)
-		return
-	case httprange.PreconditionFailed:
-		ctx.SetStatusCode(fasthttp.StatusPreconditionFailed)
-		return
+	c.IfRange = h.PeekCanonical(headerIfRange)
+	return &c
+}
+
+// sendBody decides on coding and ranges, and makes the body. On an error it leaves nothing of it behind but
+// the Content-Range of a 416.
+func (s *Server) sendBody(ctx *fasthttp.RequestCtx, p *blob.Path, c *content, partial bool, conditions *httprange.Conditions) error {
+	h := &ctx.Response.Header
+	coded := c.needle.Gzipped && acceptsGzip(ctx.Request.Header.PeekCanonical(headerAcceptEncoding))
+	if coded && partial && len(conditions.IfRange) > 0 {
+		// The tag is that of both forms of the content, and ranges count bytes of the plain one. What the
+		// client has may be the beginning of the other.
+		partial = false
 	}
-	if n.Gzipped {
-		if outcome == httprange.Full && acceptsGzip(ctx.Request.Header.Peek(fasthttp.HeaderAcceptEncoding)) {
-			h.Set(fasthttp.HeaderContentEncoding, "gzip")
-		} else if err := c.inflate(); err != nil {
-			s.fail(ctx, err)
-			return
+	c.setType(h, p)
+	if c.needle.Gzipped && (partial || !coded) {
+		if err := c.inflate(); err != nil {
+			return err
 		}
+		coded = false
 	}
-	r.text = c.describe(ctx, p, r.text[:0])
-	if outcome == httprange.Partial {
-		ranges, err := httprange.Parse(ctx.Request.Header.Peek(fasthttp.HeaderRange), c.size)
-		if err != nil {
+	var ranges []httprange.Range
+	if partial {
+		var err error
+		if ranges, err = httprange.Parse(conditions.Range, c.size); err != nil {
 			h.SetCanonical(headerContentRange, httprange.AppendUnsatisfied(nil, c.size))
-			h.Del(fasthttp.HeaderContentDisposition)
-			s.fail(ctx, err)
-			return
-		}
-		if len(ranges) > 0 {
-			s.sendRanges(ctx, c, ranges)
-			return
+			return err
 		}
 	}
-	if err := c.write(ctx, 0, c.size); err != nil {
-		s.fail(ctx, err)
+	if c.forward && len(ranges) > 1 && !ascending(ranges) {
+		ranges = nil // RFC 9110 section 14.2: a server may ignore Range
 	}
-}
-
-// conditionsOf gathers the conditional fields; any is false when there are none, the common case.
-func conditionsOf(h *fasthttp.RequestHeader) (c httprange.Conditions, any bool) {
-	c = httprange.Conditions{
-		IfMatch:           h.Peek(fasthttp.HeaderIfMatch),
-		IfNoneMatch:       h.Peek(fasthttp.HeaderIfNoneMatch),
-		IfModifiedSince:   h.Peek(fasthttp.HeaderIfModifiedSince),
-		IfUnmodifiedSince: h.Peek(fasthttp.HeaderIfUnmodifiedSince),
-		IfRange:           h.Peek(fasthttp.HeaderIfRange),
-		Range:             h.Peek(fasthttp.HeaderRange),
-	}
-	any = len(c.IfMatch)+len(c.IfNoneMatch)+len(c.IfModifiedSince)+len(c.IfUnmodifiedSince)+len(c.Range) > 0
-	return c, any
-}
-
-// describe sets Content-Type and Content-Disposition. The type is the stored one, else what the name's
-// extension means, else what the first bytes look like. It returns scratch, grown.
-func (c *content) describe(ctx *fasthttp.RequestCtx, p *blob.Path, scratch []byte) []byte {
-	h, n := &ctx.Response.Header, c.needle
-	name := n.Name
-	if p.Name != "" {
-		name = []byte(p.Name)
-	}
-	switch {
-	case len(n.Mime) > 0:
-		h.SetContentTypeBytes(n.Mime)
+	switch len(ranges) {
+	case 0:
+		if err := c.write(ctx, 0, c.size); err != nil {
+			return err
+		}
+	case 1:
+		if err := c.write(ctx, ranges[0].Start, ranges[0].Length); err != nil {
+			return err
+		}
+		ctx.SetStatusCode(fasthttp.StatusPartialContent)
+		h.SetCanonical(headerContentRange, httprange.AppendContentRange(nil, ranges[0], c.size))
 	default:
-		mime := upload.TypeByName(name)
-		if mime == "" && p.Ext != "" {
-			mime = upload.TypeByName(p.Ext)
-		}
-		if mime == "" {
-			mime = c.sniff()
-		}
-		h.SetContentType(mime)
+		c.writeRanges(ctx, ranges)
+		ctx.SetStatusCode(fasthttp.StatusPartialContent)
 	}
-	download := isTrue(ctx.QueryArgs().Peek("dl"))
-	if len(name) > 0 || download {
-		scratch = appendDisposition(scratch[:0], download, name)
-		h.SetCanonical(headerDisposition, scratch)
+	if coded {
+		h.SetContentEncoding("gzip")
 	}
-	return scratch
+	return nil
+}
+
+// setType sets Content-Type: the stored one, else what the name's extension means, else what the first bytes
+// look like.
+func (c *content) setType(h *fasthttp.ResponseHeader, p *blob.Path) {
+	n := c.needle
+	if safeMime(n.Mime) {
+		h.SetContentTypeBytes(n.Mime)
+		return
+	}
+	mime := ""
+	if p.Name != "" {
+		mime = upload.TypeByName(p.Name)
+	} else {
+		mime = upload.TypeByName(n.Name)
+	}
+	if mime == "" && p.Ext != "" {
+		mime = upload.TypeByName(p.Ext)
+	}
+	if mime == "" {
+		mime = c.sniff()
+	}
+	h.SetContentType(mime)
 }
 
 func (c *content) sniff() string {
 	n := c.needle
 	if n.Gzipped {
-		return defaultMime // the bytes at hand may be compressed
+		return sniff(c.inflatedHead(sniffBytes))
 	}
 	if c.blob == nil {
-		return upload.Sniff(n.Data[:min(len(n.Data), sniffBytes)])
+		return sniff(n.Data)
 	}
-	b := make([]byte, min(c.blob.DataSize(), int64(sniffBytes)))
+	b := make([]byte, min(c.blob.DataSize(), sniffBytes))
 	if _, err := c.blob.ReadAt(b, 0); err != nil {
 		return defaultMime
 	}
-	return upload.Sniff(b)
+	return sniff(b)
+}
+
+// appendName appends a Content-Disposition where the blob or the path has a name, or the client wants to
+// download. A name in the path counts before the stored one.
+func appendName(dst []byte, ctx *fasthttp.RequestCtx, p *blob.Path, n *storage.Needle) []byte {
+	download := len(ctx.URI().QueryString()) > 0 && isTrue(ctx.QueryArgs().Peek("dl"))
+	name := n.Name
+	if p.Name != "" {
+		name = cleanName(p.Name)
+	}
+	if len(name) == 0 && !download {
+		return dst
+	}
+	return appendDisposition(dst, download, name)
 }
 
 // write makes length bytes from start on the answer's body.
@@ -183,25 +233,16 @@ func (c *content) reader(start, length int64) (io.ReadCloser, error) {
 	return io.NopCloser(io.NewSectionReader(c.blob, start, length)), nil
 }
 
-// sendRanges answers 206: one range as it is, several as multipart/byteranges.
-func (s *Server) sendRanges(ctx *fasthttp.RequestCtx, c *content, ranges []httprange.Range) {
-	h := &ctx.Response.Header
-	ctx.SetStatusCode(fasthttp.StatusPartialContent)
-	if len(ranges) == 1 {
-		h.SetCanonical(headerContentRange, httprange.AppendContentRange(nil, ranges[0], c.size))
-		if err := c.write(ctx, ranges[0].Start, ranges[0].Length); err != nil {
-			s.fail(ctx, err)
-		}
-		return
+// limited is reader for those who do not stop by themselves.
+func (c *content) limited(start, length int64) (io.ReadCloser, error) {
+	body, err := c.reader(start, length)
+	if err != nil {
+		return nil, err
 	}
-	m := &httprange.Multipart{
-		Boundary:    httprange.NewBoundary(),
-		ContentType: string(h.ContentType()),
-		Size:        c.size,
-		Ranges:      ranges,
-	}
-	h.SetContentTypeBytes(m.AppendContentType(nil))
-	ctx.Response.SetBodyStream(&rangesReader{content: c.detach(), layout: m}, int(m.Length()))
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(body, length), body}, nil
 }
 
 // detach returns a content whose bytes outlive the request's scratch memory.
