@@ -7,89 +7,33 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"weed/client/clienttest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// store is a master and a volume server in one, in memory.
-type store struct {
-	mu      sync.Mutex
-	addr    string
-	next    int
-	blobs   map[string][]byte
-	mangle  func(fid string, content []byte) []byte // applied to what is read; nil content is a 404
-	keep    bool                                    // deletes are acknowledged and forgotten
-	onWrite func(n int)
-	assigns []string
-}
-
-func newStore(t *testing.T) *store {
-	s := &store{blobs: make(map[string][]byte)}
-	srv := httptest.NewServer(s)
-	t.Cleanup(srv.Close)
-	s.addr = strings.TrimPrefix(srv.URL, "http://")
+func newStore(t *testing.T) *clienttest.Store {
+	s := clienttest.NewStore()
+	t.Cleanup(s.Close)
 	return s
 }
 
-func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	fid := strings.TrimPrefix(r.URL.Path, "/")
-	content, ok := s.blobs[fid]
-	switch {
-	case r.URL.Path == "/dir/assign":
-		s.next++
-		s.assigns = append(s.assigns, r.URL.RawQuery)
-		fmt.Fprintf(w, `{"fid":"%d,%02x%08x","url":%q,"count":1}`, 1+s.next%7, s.next, s.next*2654435761%(1<<32), s.addr)
-	case r.URL.Path == "/dir/lookup":
-		fmt.Fprintf(w, `{"locations":[{"url":%q}]}`, s.addr)
-	case r.Method == "PUT":
-		s.blobs[fid] = body
-		if s.onWrite != nil {
-			s.onWrite(len(s.blobs))
-		}
-		w.WriteHeader(201)
-		fmt.Fprintf(w, `{"size":%d}`, len(body))
-	case r.Method == "DELETE" && !ok:
-		http.Error(w, `{"size":0}`, 404)
-	case r.Method == "DELETE":
-		if !s.keep {
-			delete(s.blobs, fid)
-		}
-		w.WriteHeader(202)
-		fmt.Fprintf(w, `{"size":%d}`, len(content))
-	default:
-		if ok && s.mangle != nil {
-			content = s.mangle(fid, bytes.Clone(content))
-			ok = content != nil
-		}
-		if !ok {
-			http.Error(w, `{"error":"not found"}`, 404)
-			return
-		}
-		w.Write(content)
-	}
-}
-
-func (s *store) config() Config {
-	return Config{Masters: []string{s.addr}, Concurrency: 4, Size: 100, N: 200, Write: true, Read: true}
+func configFor(s *clienttest.Store) Config {
+	return Config{Masters: []string{s.Addr}, Concurrency: 4, Size: 100, N: 200, Write: true, Read: true}
 }
 
 func TestRun(t *testing.T) {
 	s := newStore(t)
-	cfg := s.config()
+	cfg := configFor(s)
 	cfg.Replication = "001"
 	cfg.DeletePercent = 30
 	var out bytes.Buffer
@@ -104,18 +48,18 @@ func TestRun(t *testing.T) {
 	if w.Completed != 200 || w.Failed != 0 || w.Bytes < 200*100 || w.Bytes > 200*163 {
 		t.Errorf("write phase %+v", w)
 	}
-	if d.Completed < 20 || d.Completed > 120 || len(s.blobs) != 200-int(d.Completed) {
-		t.Errorf("%d deleted of 30 %% of 200, %d left", d.Completed, len(s.blobs))
+	if d.Completed < 20 || d.Completed > 120 || len(s.Blobs()) != 200-int(d.Completed) {
+		t.Errorf("%d deleted of 30 %% of 200, %d left", d.Completed, len(s.Blobs()))
 	}
 	if r.Completed != 200 || r.Failed != 0 {
 		t.Errorf("read phase %+v", r)
 	}
-	if want := "collection=benchmark&replication=001"; s.assigns[0] != want {
-		t.Errorf("assigns ask %q, want %q", s.assigns[0], want)
+	if want := "collection=benchmark&replication=001"; s.Assigns()[0] != want {
+		t.Errorf("assigns ask %q, want %q", s.Assigns()[0], want)
 	}
 	sizes := make(map[int]bool)
-	for _, b := range s.blobs {
-		sizes[len(b)] = true
+	for _, b := range s.Blobs() {
+		sizes[len(b.Content)] = true
 	}
 	if len(sizes) < 10 {
 		t.Errorf("%d different sizes: nothing random is added", len(sizes))
@@ -178,7 +122,7 @@ Failed: disk on fire
 
 func TestJSON(t *testing.T) {
 	s := newStore(t)
-	cfg := s.config()
+	cfg := configFor(s)
 	cfg.JSON = true
 	var out bytes.Buffer
 	if _, err := Run(context.Background(), cfg, &out); err != nil {
@@ -217,8 +161,8 @@ func TestFailuresAreNoticed(t *testing.T) {
 		"back from the dead": {keep: true, says: "was deleted and is there"},
 	} {
 		s := newStore(t)
-		s.mangle, s.keep = tc.mangle, tc.keep
-		cfg := s.config()
+		s.OnRead, s.KeepDeleted = tc.mangle, tc.keep
+		cfg := configFor(s)
 		if tc.keep {
 			cfg.DeletePercent = 100
 		}
@@ -237,22 +181,22 @@ func TestFailuresAreNoticed(t *testing.T) {
 func TestListOfFids(t *testing.T) {
 	s := newStore(t)
 	list := filepath.Join(t.TempDir(), "fids")
-	cfg := s.config()
+	cfg := configFor(s)
 	cfg.Read, cfg.ListFile, cfg.DeletePercent = false, list, 20
 	if _, err := Run(context.Background(), cfg, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(list)
-	if err != nil || len(strings.Fields(string(text))) != len(s.blobs) {
-		t.Fatalf("list of %d fids, %d files; %v", len(strings.Fields(string(text))), len(s.blobs), err)
+	if err != nil || len(strings.Fields(string(text))) != len(s.Blobs()) {
+		t.Fatalf("list of %d fids, %d files; %v", len(strings.Fields(string(text))), len(s.Blobs()), err)
 	}
 	// Another process, which knows nothing but the list, reads with a default size.
 	read := Config{Masters: cfg.Masters, ListFile: list, Read: true, Sequential: true}
 	report, err := Run(context.Background(), read, io.Discard)
-	if err != nil || report.Phases[0].Completed != int64(len(s.blobs)) || report.Phases[0].Name != "Sequentially Reading" {
+	if err != nil || report.Phases[0].Completed != int64(len(s.Blobs())) || report.Phases[0].Name != "Sequentially Reading" {
 		t.Errorf("Run = %v, %+v", err, report.Phases)
 	}
-	s.mangle = func(fid string, b []byte) []byte { return b[:len(b)/2] }
+	s.OnRead = func(fid string, b []byte) []byte { return b[:len(b)/2] }
 	if _, err = Run(context.Background(), read, io.Discard); !errors.Is(err, ErrFailedRequests) {
 		t.Errorf("Run over halved files = %v, want ErrFailedRequests", err)
 	}
@@ -262,13 +206,15 @@ func TestInterruption(t *testing.T) {
 	s := newStore(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	s.onWrite = func(n int) {
-		if n == 50 {
+	writes := 0
+	s.OnWrite = func(string, clienttest.Blob) int {
+		if writes++; writes == 50 {
 			cancel()
 		}
+		return 0
 	}
 	var out bytes.Buffer
-	report, err := Run(ctx, s.config(), &out)
+	report, err := Run(ctx, configFor(s), &out)
 	if !errors.Is(err, context.Canceled) || !report.Interrupted || len(report.Phases) != 1 {
 		t.Fatalf("Run = %v, %+v", err, report)
 	}
@@ -331,9 +277,8 @@ func TestContent(t *testing.T) {
 func BenchmarkFill(b *testing.B) {
 	buf := make([]byte, 1024)
 	b.SetBytes(1024)
-	for i := range b.N {
+	for b.Loop() {
 		item{key: 7, cookie: 9, volume: 1}.fill(buf)
-		_ = i
 	}
 }
 
