@@ -83,7 +83,7 @@ async function blockStorage() {
     } catch (error) {
       process.exitCode = 1;
       console.log("FAIL", name);
-      console.error(error.stack.split("\n").slice(0, 6).join("\n"));
+      console.error(String(error.stack || error).split("\n").slice(0, 6).join("\n"));
     }
   }
 })();

@@ -17,9 +17,13 @@ python3 -m venv "$scratch/venv"
 npm install --prefix "$scratch" --ignore-scripts --no-audit --no-fund --loglevel=error \
 	node-seaweedfs@1.4.0 @trubavuong/seaweedfs@3.0.0
 
-master=127.0.0.1:${MASTER_PORT:-19333}
+read -r master_port volume_port < <(python3 -c '
+import socket
+ports = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+print(*(p.getsockname()[1] for p in ports))')
+master=127.0.0.1:$master_port
 "$scratch/weed" server -dir="$scratch/data" -pulseSeconds=1 \
-	-master.port="${master#*:}" -volume.port="${VOLUME_PORT:-18080}" 2>"$scratch/log" &
+	-master.port="$master_port" -volume.port="$volume_port" 2>"$scratch/log" &
 server=$!
 curl -fs --retry 60 --retry-delay 1 --retry-all-errors "http://$master/dir/assign" >"$scratch/assigned"
 
