@@ -103,7 +103,7 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (Report, error) {
 	}
 	c, err := client.New(client.Config{Masters: cfg.Masters, MaxConnsPerHost: 2 * cfg.Concurrency})
 	if err != nil {
-		return Report{}, fmt.Errorf("benchmark: %w", err)
+		return Report{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	defer c.Close()
 
@@ -111,13 +111,13 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (Report, error) {
 	err = r.phases(ctx)
 	if err == nil && ctx.Err() != nil {
 		r.report.Interrupted = true
-		err = fmt.Errorf("benchmark: %w", ctx.Err())
+		err = fmt.Errorf("interrupted: %w", ctx.Err())
 	}
 	if cfg.JSON {
 		err = errors.Join(err, r.report.WriteJSON(out))
 	}
 	if n := r.report.failed(); err == nil && n > 0 {
-		err = fmt.Errorf("benchmark: %d %w", n, ErrFailedRequests)
+		err = fmt.Errorf("%d %w", n, ErrFailedRequests)
 	}
 	return r.report, err
 }
@@ -143,13 +143,13 @@ func (r *run) phases(ctx context.Context) error {
 		}
 		if r.cfg.ListFile != "" {
 			if err := writeList(r.cfg.ListFile, r.items, r.deleted); err != nil {
-				return fmt.Errorf("benchmark: writing the list of fids: %w", err)
+				return fmt.Errorf("writing the list of fids: %w", err)
 			}
 		}
 	} else {
 		items, err := readList(r.cfg.ListFile)
 		if err != nil {
-			return fmt.Errorf("benchmark: reading the list of fids: %w", err)
+			return fmt.Errorf("reading the list of fids: %w", err)
 		}
 		r.items = items
 	}

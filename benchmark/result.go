@@ -1,6 +1,7 @@
 package benchmark
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -38,7 +39,7 @@ type Phase struct {
 	Completed int64
 	Failed    int64
 	Bytes     int64    // content bytes of the completed requests
-	Failures  []string // what the first ones said
+	Failures  []string // the first different texts
 	latency   *hdrhistogram.Histogram
 	start     time.Time
 	Elapsed   time.Duration
@@ -58,8 +59,8 @@ func (p *Phase) record(d time.Duration, bytes int, err error) {
 	defer p.mu.Unlock()
 	if err != nil {
 		p.Failed++
-		if len(p.Failures) < maxFailures {
-			p.Failures = append(p.Failures, err.Error())
+		if text := err.Error(); len(p.Failures) < maxFailures && !slices.Contains(p.Failures, text) {
+			p.Failures = append(p.Failures, text)
 		}
 		return
 	}
