@@ -53,7 +53,7 @@ check: fmt vet lint race ## everything that a change must pass: format, vet, lin
 
 .PHONY: bench
 bench: build ## measure CPU per request, rates and memory against the goals; prints the table of the README
-	$(GO) run ./benchmark/bench $(BENCHFLAGS)
+	$(GO) run ./cmd/bench $(BENCHFLAGS)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (60s) each

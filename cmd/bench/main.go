@@ -5,8 +5,8 @@
 // server from /proc. Processor time per request is what counts: it hardly depends on what else the machine
 // does. Rates are compared only with rates of the same run, taken in turns.
 //
-//	go run ./benchmark/bench -weed ./weed                 everything, about ten minutes
-//	go run ./benchmark/bench -weed ./weed -only put,get   parts
+//	go run ./cmd/bench -weed ./weed                 everything, about ten minutes
+//	go run ./cmd/bench -weed ./weed -only put,get   parts
 //
 // It needs Linux, wrk, and for the comparison with nginx also nginx; both are Debian packages.
 package main
