@@ -1,0 +1,115 @@
+package testcluster
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Cluster is a set of servers that know each other.
+type Cluster struct {
+	t       testing.TB
+	Masters []*Server
+	Volumes []*Server
+}
+
+// Server is one process with its address and its data.
+type Server struct {
+	*Process
+	Addr string // host:port
+	Dir  string // -mdir or -dir
+}
+
+// New returns a cluster without servers.
+func New(t testing.TB) *Cluster { return &Cluster{t: t} }
+
+// URL returns the URL of a path on the server.
+func (s *Server) URL(path string) string { return "http://" + s.Addr + path }
+
+// Restart starts the server again, with more flags, and waits until it answers.
+func (s *Server) Restart(flags ...string) {
+	s.t.Helper()
+	s.Process.Restart(flags...)
+	s.waitUp()
+}
+
+// waitUp waits until the server answers. One that has ended fails the test at once.
+func (s *Server) waitUp() {
+	s.t.Helper()
+	WaitFor(s.t, s.Addr+" answers", func() error {
+		select {
+		case <-s.done:
+			s.t.Fatalf("weed %s has ended", strings.Join(s.args, " "))
+		default:
+		}
+		if a := Do(http.MethodGet, s.URL("/healthz"), ""); a.Status != http.StatusOK {
+			return a.Err()
+		}
+		return nil
+	})
+}
+
+// StartMaster starts a master on a new address with an empty -mdir. Flags come last, so they win.
+func (c *Cluster) StartMaster(flags ...string) *Server {
+	c.t.Helper()
+	s := c.start("master", "-mdir", flags)
+	c.Masters = append(c.Masters, s)
+	return s
+}
+
+// StartVolume starts a volume server for the masters that are there, with an empty -dir.
+func (c *Cluster) StartVolume(flags ...string) *Server {
+	c.t.Helper()
+	var masters []string
+	for _, m := range c.Masters {
+		masters = append(masters, m.Addr)
+	}
+	s := c.start("volume", "-dir", append([]string{"-mserver=" + strings.Join(masters, ",")}, flags...))
+	c.Volumes = append(c.Volumes, s)
+	return s
+}
+
+func (c *Cluster) start(command, dirFlag string, flags []string) *Server {
+	c.t.Helper()
+	addr, home := FreeAddr(c.t), c.t.TempDir()
+	_, port, _ := net.SplitHostPort(addr)
+	s := &Server{Addr: addr, Dir: filepath.Join(home, "data")}
+	args := append([]string{command, "-port=" + port, dirFlag + "=" + s.Dir, "-pulseSeconds=1"}, flags...)
+	s.Process = startIn(c.t, home, args...)
+	s.waitUp()
+	return s
+}
+
+// StartServer starts `weed server`: a master and a volume server in one process, which is both entries.
+func (c *Cluster) StartServer(flags ...string) (master, volume *Server) {
+	c.t.Helper()
+	home := c.t.TempDir()
+	master = &Server{Addr: FreeAddr(c.t), Dir: filepath.Join(home, "data", "master")}
+	volume = &Server{Addr: FreeAddr(c.t), Dir: filepath.Join(home, "data")}
+	_, masterPort, _ := net.SplitHostPort(master.Addr)
+	_, volumePort, _ := net.SplitHostPort(volume.Addr)
+	args := append([]string{"server", "-dir=" + volume.Dir, "-master.port=" + masterPort, "-volume.port=" + volumePort,
+		"-pulseSeconds=1"}, flags...)
+	master.Process = startIn(c.t, home, args...)
+	volume.Process = master.Process
+	master.waitUp()
+	volume.waitUp()
+	c.Masters, c.Volumes = append(c.Masters, master), append(c.Volumes, volume)
+	return master, volume
+}
+
+// WaitWritable waits until the masters assign.
+func (c *Cluster) WaitWritable() {
+	c.t.Helper()
+	WaitFor(c.t, "the masters assign", func() error {
+		for _, m := range c.Masters {
+			if a := Do(http.MethodGet, m.URL("/dir/assign"), ""); a.Status != http.StatusOK {
+				return fmt.Errorf("%s: %w", m.Addr, a.Err())
+			}
+		}
+		return nil
+	})
+}

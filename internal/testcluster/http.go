@@ -1,0 +1,89 @@
+package testcluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Answer is what a server said, or why it said nothing.
+type Answer struct {
+	Status int // 0 when there is no complete answer
+	Header http.Header
+	Body   []byte
+	err    error
+}
+
+// Err describes the answer as the error that it is to who wanted another one.
+func (a Answer) Err() error {
+	if a.err != nil {
+		return a.err
+	}
+	return fmt.Errorf("status %d: %.300s", a.Status, a.Body)
+}
+
+// Field returns a field of a JSON object that is text or a number, and fails the test if it is not there.
+func (a Answer) Field(t testing.TB, name string) string {
+	t.Helper()
+	var fields map[string]any
+	if err := json.Unmarshal(a.Body, &fields); err != nil {
+		t.Fatalf("%v: %v", err, a.Err())
+	}
+	value, ok := fields[name]
+	if !ok {
+		t.Fatalf("no %q: %v", name, a.Err())
+	}
+	return fmt.Sprint(value)
+}
+
+// plain sends what is no GET or HEAD once, on connections that are kept, follows nothing and inflates nothing: what a
+// server says is what the test sees.
+var plain = &http.Client{
+	Timeout:       Patience,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Transport: &http.Transport{
+		MaxIdleConnsPerHost: 64,
+		IdleConnTimeout:     5 * time.Second,
+		DisableCompression:  true,
+	},
+}
+
+// Do sends a request with a body as it is; headers are given as "Name: value".
+func Do(method, url, body string, headers ...string) Answer {
+	r, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return Answer{err: err}
+	}
+	if body == "" {
+		r.Body, r.GetBody, r.ContentLength = http.NoBody, nil, 0
+	}
+	for _, h := range headers {
+		name, value, ok := strings.Cut(h, ": ")
+		if !ok {
+			return Answer{err: errors.New("no header: " + h)}
+		}
+		r.Header.Set(name, value)
+	}
+	answer, err := plain.Do(r)
+	if err != nil {
+		return Answer{err: err}
+	}
+	defer answer.Body.Close()
+	b, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return Answer{err: fmt.Errorf("status %d, then %w", answer.StatusCode, err)}
+	}
+	return Answer{Status: answer.StatusCode, Header: answer.Header, Body: b}
+}
+
+// Form returns a form with one file in it and the Content-Type header that it needs.
+func Form(name, content string) (body, header string) {
+	const boundary = "3b9aca07f0c5d1e2"
+	return "--" + boundary + "\r\nContent-Disposition: form-data; name=\"file\"; filename=\"" + name + "\"\r\n\r\n" +
+		content + "\r\n--" + boundary + "--\r\n", "Content-Type: multipart/form-data; boundary=" + boundary
+}
