@@ -33,7 +33,7 @@ type heartbeat struct {
 	sequence    uint64
 	full        bool                       // the next one says everything
 	told        map[uint32]wire.VolumeInfo // what the master knows
-	pulse       time.Duration
+	pulse       time.Duration              // until the next one: what the master asks for, the configured one at most
 }
 
 func newHeartbeat(s *Server) *heartbeat {
@@ -60,6 +60,7 @@ func (h *heartbeat) kick() {
 func (h *heartbeat) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	hurried := false // the last one was sent because a master wanted more
 	for {
 		select {
 		case <-ctx.Done():
@@ -69,11 +70,15 @@ func (h *heartbeat) run(ctx context.Context) {
 			h.s.store.CheckSpace(h.s.cfg.MinFreePercent)
 		case <-h.wake:
 		}
+		answered := h.beat(ctx)
 		wait := h.pulse
-		if !h.beat(ctx) {
+		switch {
+		case answered && !h.full:
+			hurried = false
+		case answered && !hurried: // the master asks for everything, or names another one
+			wait, hurried = 0, true
+		default: // nobody answers, or masters that never have enough
 			wait = min(wait, retryDelay)
-		} else if h.full { // the master asks for everything
-			wait = 0
 		}
 		timer.Reset(wait)
 	}
@@ -141,6 +146,10 @@ func (h *heartbeat) answered(master string, message *wire.Heartbeat, now map[uin
 	if reply.VolumeSizeLimitBytes > 0 {
 		h.volumeSizeLimit.Store(reply.VolumeSizeLimitBytes)
 	}
+	h.pulse = h.s.cfg.Pulse
+	if reply.PulseMillis > 0 {
+		h.pulse = min(h.pulse, time.Duration(reply.PulseMillis)*time.Millisecond)
+	}
 	if reply.Leader != "" && reply.Leader != master {
 		h.follow(reply.Leader)
 		return
@@ -164,7 +173,7 @@ func (h *heartbeat) follow(leader string) {
 
 // leave tells the master that this server stops, so that nobody is sent here any more.
 func (h *heartbeat) leave() {
-	if !h.registered.Load() {
+	if !h.registered.Swap(false) {
 		return
 	}
 	message, _ := h.compose()

@@ -68,8 +68,10 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	ch <- prometheus.MustNewConstMetric(putBytesDesc, prometheus.CounterValue, float64(m.putBytes.Load()))
-	if m.server.store == nil {
-		return
+	select {
+	case <-m.server.ready:
+	default:
+		return // the store is not open yet
 	}
 	var writable, readOnly, needles, logBytes, deletedBytes, indexBytes float64
 	for _, v := range m.server.store.Volumes() {

@@ -1,0 +1,152 @@
+package volume
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"weed/internal/wire"
+)
+
+// anyBeat accepts every heartbeat.
+func anyBeat(wire.Heartbeat) bool { return true }
+
+func volumesOf(b wire.Heartbeat) map[uint32]wire.VolumeInfo {
+	m := map[uint32]wire.VolumeInfo{}
+	for _, v := range b.Volumes {
+		m[v.ID] = v
+	}
+	return m
+}
+
+func TestHeartbeatsTellEverythingThenWhatChanges(t *testing.T) {
+	n := run(t, func(c *Config) {
+		c.URL, c.PublicURL, c.DataCenter, c.Rack, c.Pulse = "a:1", "b:2", "dc1", "r1", time.Hour
+	})
+	first, at := n.master.await(t, 0, anyBeat)
+	if !first.Full || first.Sequence != 1 || len(first.Volumes) != 0 || first.Max != 7 || first.URL != "a:1" || first.PublicURL != "b:2" ||
+		first.DataCenter != "dc1" || first.Rack != "r1" || first.Incarnation == 0 {
+		t.Fatalf("the first heartbeat is %+v", first)
+	}
+	eventually(t, "the server is ready", func() bool { return n.get("/readyz").StatusCode == 200 })
+
+	// The pulse is an hour: what comes now comes because of the volume.
+	n.create(3, "pics")
+	second, at := n.master.await(t, at+1, anyBeat)
+	if v := volumesOf(second)[3]; second.Full || second.Sequence != 2 || v.Collection != "pics" || v.ReadOnly || second.Incarnation != first.Incarnation {
+		t.Fatalf("the heartbeat after a create is %+v", second)
+	}
+	n.create(4, "")
+	third, at := n.master.await(t, at+1, anyBeat)
+	if len(third.Volumes) != 1 || third.Volumes[0].ID != 4 || len(third.Gone) != 0 {
+		t.Fatalf("the heartbeat after another create is %+v", third)
+	}
+	n.do("POST", wire.PathVolumeMark, `{"id":4,"readOnly":true}`).want(200)
+	marked, at := n.master.await(t, at+1, anyBeat)
+	if v := volumesOf(marked)[4]; !v.ReadOnly || len(marked.Volumes) != 1 {
+		t.Fatalf("the heartbeat after a mark is %+v", marked)
+	}
+	n.do("POST", wire.PathVolumeDelete, `{"id":3,"collection":"pics"}`).want(200)
+	gone, at := n.master.await(t, at+1, anyBeat)
+	if len(gone.Volumes) != 0 || fmt.Sprint(gone.Gone) != "[3]" {
+		t.Fatalf("the heartbeat after a delete is %+v", gone)
+	}
+
+	n.stop()
+	bye, at := n.master.await(t, at+1, anyBeat)
+	if !bye.Leaving || bye.Sequence != gone.Sequence+1 || n.master.count() != at+1 {
+		t.Fatalf("the last heartbeat is %+v", bye)
+	}
+}
+
+func TestHeartbeatsFollowThePulseOfTheMaster(t *testing.T) {
+	master := newFakeMaster(t)
+	master.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) { return wire.HeartbeatReply{PulseMillis: 5}, 200 })
+	n := start(t, func(c *Config) { c.Masters, c.Pulse = []string{master.addr()}, time.Hour })
+	_, at := master.await(t, 0, func(b wire.Heartbeat) bool { return len(b.Volumes) == 1 })
+	n.put(fid, "0123456789")
+	// What a put changes is told with the next pulse, and then no more.
+	_, at = master.await(t, at+1, func(b wire.Heartbeat) bool { return volumesOf(b)[3].FileCount == 1 && volumesOf(b)[3].MaxKey == 1 })
+	if quiet, _ := master.await(t, at+1, anyBeat); len(quiet.Volumes) != 0 || quiet.Full {
+		t.Errorf("nothing changed, but the heartbeat is %+v", quiet)
+	}
+}
+
+func TestHeartbeatsAreResentInFull(t *testing.T) {
+	master := newFakeMaster(t)
+	n := start(t, func(c *Config) { c.Masters, c.Pulse = []string{master.addr()}, 5*time.Millisecond })
+	_, at := master.await(t, 0, func(b wire.Heartbeat) bool { return !b.Full && len(b.Volumes) == 0 && b.Sequence > 1 })
+	// A master that was restarted knows nothing.
+	known := false
+	master.answer(func(b wire.Heartbeat) (wire.HeartbeatReply, int) {
+		known = known || b.Full
+		return wire.HeartbeatReply{Resend: !known}, 200
+	})
+	full, at := master.await(t, at+1, func(b wire.Heartbeat) bool { return b.Full })
+	if len(full.Volumes) != 1 {
+		t.Fatalf("the full heartbeat is %+v", full)
+	}
+	// One that fails may have taken the heartbeat in or not, so it hears everything again.
+	fail := true
+	master.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) {
+		if fail {
+			fail = false
+			return wire.HeartbeatReply{}, 500
+		}
+		return wire.HeartbeatReply{}, 200
+	})
+	_, at = master.await(t, at+1, func(b wire.Heartbeat) bool { return b.Full })
+	master.await(t, at+1, func(b wire.Heartbeat) bool { return !b.Full })
+	eventually(t, "the server is ready again", func() bool { return n.get("/readyz").StatusCode == 200 })
+}
+
+func TestHeartbeatsGoToTheLeader(t *testing.T) {
+	follower, leader := newFakeMaster(t), newFakeMaster(t)
+	follower.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) { return wire.HeartbeatReply{Leader: leader.addr()}, 200 })
+	n := start(t, func(c *Config) { c.Masters, c.Pulse = []string{follower.addr(), leader.addr()}, 5*time.Millisecond })
+	_, at := leader.await(t, 0, func(b wire.Heartbeat) bool { return b.Full })
+	_, at = leader.await(t, at+1, func(b wire.Heartbeat) bool { return !b.Full })
+	asked := follower.count()
+	leader.await(t, at+1, anyBeat)
+	if follower.count() != asked {
+		t.Error("the follower is still asked")
+	}
+	// The roles change. Then the leader goes away altogether.
+	follower.answer(nil)
+	leader.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) { return wire.HeartbeatReply{Leader: follower.addr()}, 200 })
+	full, at := follower.await(t, asked, func(b wire.Heartbeat) bool { return b.Full })
+	if len(full.Volumes) != 1 {
+		t.Fatalf("the new leader hears %+v", full)
+	}
+	follower.await(t, at+1, func(b wire.Heartbeat) bool { return !b.Full })
+	leader.answer(nil)
+	at = leader.count()
+	follower.Close()
+	leader.await(t, at, func(b wire.Heartbeat) bool { return b.Full && len(b.Volumes) == 1 })
+	eventually(t, "the server is ready", func() bool { return n.get("/readyz").StatusCode == 200 })
+}
+
+// Two masters that each take the other for the leader must not be flooded.
+func TestHeartbeatsDoNotRace(t *testing.T) {
+	a, b := newFakeMaster(t), newFakeMaster(t)
+	a.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) { return wire.HeartbeatReply{Leader: b.addr()}, 200 })
+	b.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) { return wire.HeartbeatReply{Leader: a.addr()}, 200 })
+	began := time.Now()
+	n := run(t, func(c *Config) { c.Masters, c.Pulse = []string{a.addr(), b.addr()}, time.Hour })
+	a.await(t, 0, func(b wire.Heartbeat) bool { return b.Sequence >= 3 })
+	if took := time.Since(began); took < retryDelay {
+		t.Errorf("three heartbeats within %v", took)
+	}
+	n.get("/readyz").want(503)
+}
+
+func TestNoMasterAnswers(t *testing.T) {
+	master := newFakeMaster(t)
+	addr := master.addr()
+	master.Close()
+	n := start(t, func(c *Config) { c.Masters = []string{addr} })
+	n.get("/healthz").want(200)
+	n.get("/readyz").want(503).says("-mserver")
+	n.put(fid, "served all the same")
+	n.get(fid).want(200).is("served all the same")
+}
