@@ -96,16 +96,15 @@ func (cfg Config) withDefaults() (Config, error) {
 // Run executes the phases that cfg asks for and prints to out. The report is complete up to the moment of an
 // error: ErrInvalid, ErrFailedRequests, the context's error after an interruption, or a failure of ListFile
 // or out.
-func Run(ctx context.Context, cfg Config, out io.Writer) (Report, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
+func Run(ctx context.Context, cfg Config, out io.Writer) (report Report, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
 		return Report{}, err
 	}
 	c, err := client.New(client.Config{Masters: cfg.Masters, MaxConnsPerHost: 2 * cfg.Concurrency})
 	if err != nil {
 		return Report{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	defer c.Close()
+	defer func() { err = errors.Join(err, c.Close()) }()
 
 	r := &run{cfg: cfg, c: c, out: out, report: Report{Concurrency: cfg.Concurrency}}
 	err = r.phases(ctx)

@@ -34,7 +34,7 @@ func readList(name string) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // nothing was written
 	var items []item
 	lines := bufio.NewScanner(f)
 	for n := 1; lines.Scan(); n++ {

@@ -56,6 +56,9 @@ func TestSubmitDownloadDelete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if d.Header["K"] != "v" || d.Header["Content-Type"] != "text/plain" {
+		t.Errorf("header %v", d.Header)
+	}
 	part, err := io.ReadAll(d)
 	if err != nil || string(part) != "weed" || d.Offset != 6 || d.Total != int64(len(content)) || d.Size != 4 {
 		t.Errorf("range = %q, %+v, %v", part, d.Meta, err)

@@ -116,7 +116,8 @@ func (cn *conn) exchange(ctx context.Context, o *outgoing) error {
 }
 
 func (cn *conn) appendHead(o *outgoing) []byte {
-	b := append(cn.out[:0], o.method...)
+	b := cn.out[:0]
+	b = append(b, o.method...)
 	b = append(b, ' ')
 	b = append(b, o.path...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)

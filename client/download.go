@@ -47,6 +47,10 @@ type DownloadOptions struct {
 // Download is an answer that is being read. It holds a connection until it is closed.
 type Download struct {
 	Meta
+	// Header holds every field of the answer's header under its canonical name ("Content-Type"). The pairs
+	// that were uploaded with a blob are among them, under their names without a prefix.
+	Header map[string]string
+
 	ctx  context.Context
 	c    *Client
 	cn   *conn // nil when it has been given back
@@ -172,10 +176,14 @@ func (c *Client) newDownload(ctx context.Context, cn *conn, o *outgoing, fid str
 		cn.finish(false)
 		return nil, c.cause(ctx, o.host, err)
 	}
+	d.Header = make(map[string]string)
+	for name, value := range cn.head.All() {
+		d.Header[string(name)] = string(value)
+	}
 	d.left = n
 	switch {
 	case n == 0:
-		d.end(nil, true)
+		d.end(io.EOF, true)
 	case n < 0:
 		d.r = &chunked{cn: cn, r: httputil.NewChunkedReader(cn.br)}
 	}
@@ -192,7 +200,8 @@ func (d *Download) Read(p []byte) (int, error) {
 	if d.r != nil {
 		n, err = d.r.Read(p)
 		if err == io.EOF {
-			return n, d.end(nil, true)
+			d.end(io.EOF, true)
+			return n, io.EOF
 		}
 	} else {
 		if err = d.cn.touch(); err == nil {
@@ -200,27 +209,24 @@ func (d *Download) Read(p []byte) (int, error) {
 		}
 		d.left -= int64(n)
 		if d.left == 0 {
-			d.end(nil, true)
+			d.end(io.EOF, true)
 			return n, nil
 		}
 	}
 	if err != nil {
-		return n, d.end(fmt.Errorf("download %s: %w", d.fid, d.c.cause(d.ctx, d.host, noEOF(err))), false)
+		d.end(fmt.Errorf("download %s: %w", d.fid, d.c.cause(d.ctx, d.host, noEOF(err))), false)
+		return n, d.err
 	}
 	return n, nil
 }
 
-// end gives the connection back and sets what Read returns from now on: io.EOF when err is nil.
-func (d *Download) end(err error, complete bool) error {
+// end gives the connection back and sets what Read returns from now on.
+func (d *Download) end(err error, complete bool) {
 	if d.cn != nil {
 		d.cn.finish(complete)
 		d.cn, d.r = nil, nil
 	}
-	if err == nil {
-		err = io.EOF
-	}
 	d.err = err
-	return err
 }
 
 // Close ends the download; what was not read is given up. It returns nil. Read and Close belong to one

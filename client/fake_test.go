@@ -248,6 +248,11 @@ func (v *fakeVolume) handle(w http.ResponseWriter, r *http.Request) {
 		if ct := v.heads[fid].Get("Content-Type"); ct != "" {
 			h.Set("Content-Type", ct)
 		}
+		for name, values := range v.heads[fid] {
+			if pair, ok := strings.CutPrefix(name, "Seaweed-"); ok {
+				h.Set(pair, values[0])
+			}
+		}
 		http.ServeContent(w, r, "", time.Unix(1700000000, 0), strings.NewReader(string(old)))
 	}
 }

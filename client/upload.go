@@ -28,12 +28,12 @@ type Blob struct {
 	Reader io.Reader
 	Size   int64
 
-	Gzipped  bool      // the bytes are a gzip stream of the content
-	Manifest bool      // the bytes are a chunk manifest (docs: HTTP API)
-	ModTime  time.Time // Last-Modified, the zero time means now
-	TTL      string    // as AssignOptions.TTL; it must be the volume's
-	Pairs    map[string]string
-	MD5      []byte // 16 bytes that the server checks the upload against, nil for none
+	Gzipped  bool              // the bytes are a gzip stream of the content
+	Manifest bool              // the bytes are a chunk manifest (docs: HTTP API)
+	ModTime  time.Time         // Last-Modified, the zero time means now
+	TTL      string            // as AssignOptions.TTL; it must be the volume's
+	Pairs    map[string]string // told again by Download.Header
+	MD5      []byte            // 16 bytes that the server checks the upload against, nil for none
 }
 
 // UploadResult is what the server stored.

@@ -70,7 +70,7 @@ func (d *downloads) one(ctx context.Context, r *Downloaded) (err error) {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer in.Close() //nolint:errcheck // Read has told every failure
 	id, err := blob.ParseFileID(r.FID)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (d *downloads) one(ctx context.Context, r *Downloaded) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(temp)
+			err = errors.Join(err, os.Remove(temp))
 		}
 	}()
 	n, err := io.Copy(out, in)

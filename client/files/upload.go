@@ -92,7 +92,7 @@ func uploadFile(ctx context.Context, c *client.Client, cfg *UploadConfig, path s
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // nothing was written
 	info, err := f.Stat()
 	if err != nil {
 		return err
