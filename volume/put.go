@@ -10,6 +10,7 @@ import (
 	"io"
 	"strconv"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
@@ -112,7 +113,7 @@ func (s *Server) fill(ctx *fasthttp.RequestCtx, w *writer, p *blob.Path, body []
 	if len(n.Name) == 0 {
 		n.Name = cleanName(p.Name)
 	}
-	n.LastModified = ctx.Time().Unix()
+	n.LastModified = time.Now().Unix()
 	if err := setParameters(n, ctx.QueryArgs()); err != nil {
 		return 0, err
 	}
