@@ -70,6 +70,7 @@ type idxLoad struct {
 	goodBytes int64    // length of the head that can be believed
 	logEnd    int64    // offset in `.dat` up to which the head covers the log
 	last      idxEntry // the entry whose record is the last in the log
+	before    idxEntry // the one that was last before it
 	rejected  bool     // an entry behind the head can't be right
 }
 
@@ -120,7 +121,7 @@ func (l *idxLoad) accept(e idxEntry, check *idxCheck) bool {
 			return false
 		}
 		if end > l.logEnd {
-			l.logEnd, l.last = end, e
+			l.logEnd, l.before, l.last = end, l.last, e
 		}
 	}
 	if l.goodBytes += idxEntrySize; l.goodBytes == check.looseBytes {

@@ -154,12 +154,15 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 	}
 	bad := load.goodBytes < check.looseBytes && (load.rejected || r.adopted())
 	if !bad && load.last != (idxEntry{}) {
-		var b [needleHeaderSize]byte
-		if err := readFull(v.dat, b[:], int64(load.last.offset)*needleAlignment); err != nil {
+		// A header alone may have been damaged; two that differ are those of another log.
+		ofThisLog, err := v.pointsToItsNeedle(load.last)
+		if err == nil && !ofThisLog && load.before != (idxEntry{}) {
+			ofThisLog, err = v.pointsToItsNeedle(load.before)
+		}
+		if err != nil {
 			return load, err
 		}
-		h := parseHeader(b[:])
-		bad = h.key != load.last.key || h.size != load.last.bodySize()
+		bad = !ofThisLog
 	}
 	if !bad {
 		return load, nil
@@ -177,6 +180,13 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 	return idxLoad{logEnd: check.firstNeedle}, nil
 }
 
+func (v *Volume) pointsToItsNeedle(e idxEntry) (bool, error) {
+	var b [needleHeaderSize]byte
+	err := readFull(v.dat, b[:], int64(e.offset)*needleAlignment)
+	h := parseHeader(b[:])
+	return h.key == e.key && h.size == e.bodySize(), err
+}
+
 // scan finds what the index file does not know, and the end of the log.
 func (r *recovery) scan(load idxLoad, datLength int64) error {
 	v := r.v
@@ -189,19 +199,21 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 		if err != nil {
 			return err
 		}
-		if verdict == recordGood {
+		if verdict == recordGood && last.key == load.last.key && last.size == load.last.bodySize() {
 			r.lastNs = last.appendAtNs
 		} else {
 			r.damaged(&CorruptError{v.dat.Name(), offset, "the last needle that the index file knows is bad"})
 		}
 	}
-	t, err := scanner.scanTail(load.logEnd, r.durable, func(rec logRecord) {
+	t, err := scanner.scanTail(load.logEnd, r.durable, func(rec logRecord, good bool) {
 		e := idxEntry{key: rec.key, offset: uint32(rec.offset / needleAlignment), size: int32(rec.size)}
 		if rec.size == 0 {
 			e.size = tombstoneSize
 		}
 		v.apply(e)
-		r.idxWriter.add(e)
+		if good { // the gap that others leave makes the next start look again
+			r.idxWriter.add(e)
+		}
 	})
 	if err != nil {
 		return err

@@ -159,15 +159,11 @@ func (s *logScanner) checkLarge(n *Needle, r logRecord) (dataSize int64, ok bool
 	return layout.dataSize, ok, err
 }
 
-// resume finds the first good record behind a bad one. Where the bad one's length can be believed, that
-// is what comes next, or what resync finds from there on: what lies within is somebody's blob, which may
-// hold what looks like needles, be it a copy of a volume, and is none of this log's.
-func (s *logScanner) resume(r logRecord) (logRecord, bool, error) {
-	known, err := s.lengthKnown(r)
-	if err != nil {
-		return logRecord{}, false, err
-	}
-	if !known {
+// resume finds the first good record behind a bad one. Where the bad one's length is known, that is what
+// comes next, or what resync finds from there on: what lies within is somebody's blob, which may hold what
+// looks like needles, be it a copy of a volume, and is none of this log's.
+func (s *logScanner) resume(r logRecord, lengthKnown bool) (logRecord, bool, error) {
+	if !lengthKnown {
 		return s.resync(r.offset + needleAlignment)
 	}
 	at := r.offset + r.length

@@ -11,7 +11,8 @@ type tail struct {
 }
 
 // scanTail walks the log from offset from, hands every good record to apply, and decides what a record that
-// is not good means.
+// is not good means. A bad one that is not cut and of known length goes to apply, too: to say that a needle
+// is damaged is better than to say that it does not exist, or to serve the one that it replaced.
 //
 // The log was written in commits, each begun only after the one before was durable. So a power cut or a
 // kill can only have torn the last commit, of which nobody was told. What looks like that is cut off:
@@ -22,7 +23,7 @@ type tail struct {
 //
 // Anything else, and anything below durable, the length that a clean shutdown vouches for, is damage. It
 // is reported, the good records behind it are still found, and nothing is cut, there or further on.
-func (s *logScanner) scanTail(from, durable int64, apply func(logRecord)) (tail, error) {
+func (s *logScanner) scanTail(from, durable int64, apply func(r logRecord, good bool)) (tail, error) {
 	t := tail{end: s.end}
 	for at := from; at < s.end; {
 		r, v, err := s.check(at)
@@ -30,15 +31,19 @@ func (s *logScanner) scanTail(from, durable int64, apply func(logRecord)) (tail,
 			return t, err
 		}
 		if v == recordGood {
-			apply(r)
+			apply(r, true)
 			at, t.lastNs = at+r.length, r.appendAtNs
 			continue
 		}
 		r.offset = at
-		next, found, err := s.resume(r)
+		known, err := s.lengthKnown(r)
+		if err != nil {
+			return t, err
+		}
+		next, found, err := s.resume(r, known)
 		if err == nil && t.damage == nil && at >= durable {
 			var torn bool
-			if torn, err = s.torn(r, v, next, found); torn {
+			if torn, err = s.torn(r, v, next, found); torn && err == nil {
 				t.end, t.cut = at, s.end-at
 				return t, nil
 			}
@@ -50,6 +55,9 @@ func (s *logScanner) scanTail(from, durable int64, apply func(logRecord)) (tail,
 			return t, err
 		case t.damage == nil:
 			t.damage = &CorruptError{s.f.Name(), at, "no valid needle here"}
+		}
+		if known && r.offset+r.length <= s.end {
+			apply(r, false)
 		}
 		if !found {
 			return t, nil
@@ -88,7 +96,7 @@ func (s *logScanner) unwritten(r logRecord, to int64) (bool, error) {
 	if trailer := r.offset + needleHeaderSize + int64(r.size); s.version == Version3 && r.offset+r.length <= to {
 		b, err := s.bytes(trailer, checksumSize+timestampSize)
 		if err != nil || allZeros(b) {
-			return true, err
+			return err == nil, err
 		}
 	}
 	return s.hasUnwrittenSector(r.offset, to)
