@@ -232,7 +232,7 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 			return fmt.Errorf("cut the torn tail: %w", err)
 		}
 	}
-	if t.cut == 0 && r.end <= r.durable {
+	if t.cut == 0 && r.end <= max(r.durable, v.superblock.Length()) {
 		return nil
 	}
 	// A killed process may have left bytes that no sync covers, and readers are about to see them.
