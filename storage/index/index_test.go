@@ -74,18 +74,20 @@ func (m *model) get(t fatalist, key blob.Key) {
 // check compares everything that the Map tells with the model.
 func (m *model) check(t fatalist) {
 	t.Helper()
-	if m.Len() != len(m.want) {
-		t.Fatalf("Len = %d, want %d", m.Len(), len(m.want))
-	}
-	if m.MaxKey() != m.maxKey {
-		t.Fatalf("MaxKey = %#x, want %#x", m.MaxKey(), m.maxKey)
-	}
+	m.checkCounts(t)
 	for key := range m.want {
 		m.get(t, key)
 		for _, near := range []blob.Key{key - 1, key + 1} {
 			m.get(t, near)
 		}
 	}
+	m.checkAll(t)
+	m.checkByOffset(t, 0, math.MaxUint64)
+}
+
+// checkAll compares All with the model.
+func (m *model) checkAll(t fatalist) {
+	t.Helper()
 	sorted := make([]needle, 0, len(m.want))
 	for _, key := range slices.Sorted(maps.Keys(m.want)) {
 		sorted = append(sorted, needle{key, m.want[key]})
@@ -93,7 +95,6 @@ func (m *model) check(t fatalist) {
 	if got := collect(m.All()); !slices.Equal(got, sorted) {
 		t.Fatalf("All yields %d needles that are not the %d of the model in key order", len(got), len(sorted))
 	}
-	m.checkByOffset(t, 0, math.MaxUint64)
 }
 
 // checkByOffset compares ByOffset(from, end) with the model. The order of needles at one offset is free.
