@@ -45,10 +45,7 @@ func (s *Server) waitUp() {
 			s.t.Fatalf("weed %s has ended", strings.Join(s.args, " "))
 		default:
 		}
-		if a := Do(http.MethodGet, s.URL("/healthz"), ""); a.Status != http.StatusOK {
-			return a.Err()
-		}
-		return nil
+		return Do(http.MethodGet, s.URL("/healthz"), "").Want(http.StatusOK)
 	})
 }
 
@@ -106,8 +103,8 @@ func (c *Cluster) WaitWritable() {
 	c.t.Helper()
 	WaitFor(c.t, "the masters assign", func() error {
 		for _, m := range c.Masters {
-			if a := Do(http.MethodGet, m.URL("/dir/assign"), ""); a.Status != http.StatusOK {
-				return fmt.Errorf("%s: %w", m.Addr, a.Err())
+			if err := Do(http.MethodGet, m.URL("/dir/assign"), "").Want(http.StatusOK); err != nil {
+				return fmt.Errorf("%s: %w", m.Addr, err)
 			}
 		}
 		return nil

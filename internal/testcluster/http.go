@@ -27,6 +27,14 @@ func (a Answer) Err() error {
 	return fmt.Errorf("status %d: %.300s", a.Status, a.Body)
 }
 
+// Want returns nil if the answer has the status, else Err.
+func (a Answer) Want(status int) error {
+	if a.Status == status {
+		return nil
+	}
+	return a.Err()
+}
+
 // Field returns a field of a JSON object that is text or a number, and fails the test if it is not there.
 func (a Answer) Field(t testing.TB, name string) string {
 	t.Helper()
