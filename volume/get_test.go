@@ -244,12 +244,12 @@ func TestDownloadName(t *testing.T) {
 
 // prepared returns a server that was never run, on a store of its own, for calls of its handler.
 func prepared(tb testing.TB, cfg Config, now func() time.Time) *Server {
-	cfg.Bind, cfg.Masters, cfg.FS = "127.0.0.1:0", []string{"127.0.0.1:1"}, vfs.NewMem()
+	cfg.Bind, cfg.Masters = "127.0.0.1:0", []string{"127.0.0.1:1"}
 	s, err := New(cfg)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.store, err = storage.OpenStore(s.cfg.FS, []storage.Directory{{Path: "/data", MaxVolumes: 3}}, storage.Config{Sync: storage.SyncNever, Now: now})
+	s.store, err = storage.OpenStore(s.cfg.FS, []storage.Directory{{Path: tb.TempDir(), MaxVolumes: 3}}, storage.Config{Sync: storage.SyncNever, Now: now})
 	if err == nil {
 		_, err = s.store.Create(3, "", blob.Placement{}, blob.TTL{})
 	}

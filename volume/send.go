@@ -48,16 +48,17 @@ var (
 func (s *Server) send(ctx *fasthttp.RequestCtx, p *blob.Path, c *content, r *reader) {
 	n, h := c.needle, &ctx.Response.Header
 	r.text = appendETag(r.text[:0], n.Checksum)
-	conditions, outcome := conditionsOf(&ctx.Request.Header), httprange.Full
-	if conditions != nil {
-		outcome = httprange.Evaluate(string(ctx.Method()), *conditions, string(r.text), n.LastModified)
+	outcome := httprange.Full
+	conditions, any := conditionsOf(&ctx.Request.Header)
+	if any {
+		outcome = httprange.Evaluate(string(ctx.Method()), conditions, string(r.text), n.LastModified)
 	}
 	if outcome == httprange.PreconditionFailed {
 		httpx.Error(ctx, fasthttp.StatusPreconditionFailed, "the blob is not as If-Match or If-Unmodified-Since wants it")
 		return
 	}
 	if outcome != httprange.NotModified {
-		if err := s.sendBody(ctx, p, c, outcome == httprange.Partial, conditions); err != nil {
+		if err := s.sendBody(ctx, p, c, outcome == httprange.Partial, &conditions); err != nil {
 			s.fail(ctx, err)
 			return
 		}
@@ -80,9 +81,9 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, p *blob.Path, c *content, r *rea
 	}
 }
 
-// conditionsOf gathers the conditional fields and Range; nil when there are none, the common case.
-func conditionsOf(h *fasthttp.RequestHeader) *httprange.Conditions {
-	c := httprange.Conditions{
+// conditionsOf gathers the conditional fields and Range; any is false when there are none, the common case.
+func conditionsOf(h *fasthttp.RequestHeader) (c httprange.Conditions, any bool) {
+	c = httprange.Conditions{
 		IfMatch:           h.PeekCanonical(headerIfMatch),
 		IfNoneMatch:       h.PeekCanonical(headerIfNoneMatch),
 		IfModifiedSince:   h.PeekCanonical(headerIfModifiedSince),
@@ -90,10 +91,10 @@ func conditionsOf(h *fasthttp.RequestHeader) *httprange.Conditions {
 		Range:             h.PeekCanonical(headerRange),
 	}
 	if len(c.IfMatch)+len(c.IfNoneMatch)+len(c.IfModifiedSince)+len(c.IfUnmodifiedSince)+len(c.Range) == 0 {
-		return nil
+		return c, false
 	}
 	c.IfRange = h.PeekCanonical(headerIfRange)
-	return &c
+	return c, true
 }
 
 // sendBody decides on coding and ranges, and makes the body. On an error it leaves nothing of it behind but
@@ -156,7 +157,7 @@ func (c *content) setType(h *fasthttp.ResponseHeader, p *blob.Path) {
 	mime := ""
 	if p.Name != "" {
 		mime = upload.TypeByName(p.Name)
-	} else {
+	} else if len(n.Name) > 0 {
 		mime = upload.TypeByName(n.Name)
 	}
 	if mime == "" && p.Ext != "" {
