@@ -83,6 +83,14 @@ type ClusterStatus struct {
 	IsLeader bool     `json:"IsLeader"` // whether the master that answered leads
 	Leader   string   `json:"Leader"`   // "" while there is none
 	Peers    []string `json:"Peers"`    // the other masters
+	Members  []Member `json:"Members"`  // all masters, in the order in which they joined
+}
+
+// Member is one master of the cluster.
+type Member struct {
+	Address string `json:"Address"` // host:port
+	Voter   bool   `json:"Voter"`   // whether it counts for a majority and may lead
+	Leader  bool   `json:"Leader"`
 }
 
 // ClusterStatus asks one of the masters who they are and who leads.
@@ -92,6 +100,13 @@ func (c *Client) ClusterStatus(ctx context.Context) (ClusterStatus, error) {
 		return ClusterStatus{}, fmt.Errorf("cluster status: %w", err)
 	}
 	return s, nil
+}
+
+// MasterStatus asks the master at address, which need not be among Config.Masters, what it knows of the masters.
+func (c *Client) MasterStatus(ctx context.Context, address string) (ClusterStatus, error) {
+	var s ClusterStatus
+	err := c.GetJSON(ctx, address, "/cluster/status", &s)
+	return s, err
 }
 
 // askMaster gets path from the masters in turn, beginning with the one that answered last, and decodes the
