@@ -163,6 +163,7 @@ func TestRestart(t *testing.T) {
 }
 
 func TestUploadsInFlightAreBounded(t *testing.T) {
+	t.Parallel() // it waits for a time-out
 	const limit = 1 << 20
 	n := start(t, func(c *Config) { c.FileSizeLimitBytes, c.UploadBudgetBytes = limit, limit })
 	// Bodies that have begun and do not go on hold the whole budget.

@@ -102,7 +102,9 @@ func TestHeartbeatsAreResentInFull(t *testing.T) {
 
 func TestHeartbeatsGoToTheLeader(t *testing.T) {
 	follower, leader := newFakeMaster(t), newFakeMaster(t)
-	follower.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) { return wire.HeartbeatReply{Leader: leader.addr()}, 200 })
+	follower.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) {
+		return wire.HeartbeatReply{Leader: leader.addr()}, 200
+	})
 	n := start(t, func(c *Config) { c.Masters, c.Pulse = []string{follower.addr(), leader.addr()}, 5*time.Millisecond })
 	_, at := leader.await(t, 0, func(b wire.Heartbeat) bool { return b.Full })
 	_, at = leader.await(t, at+1, func(b wire.Heartbeat) bool { return !b.Full })
@@ -113,7 +115,9 @@ func TestHeartbeatsGoToTheLeader(t *testing.T) {
 	}
 	// The roles change. Then the leader goes away altogether.
 	follower.answer(nil)
-	leader.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) { return wire.HeartbeatReply{Leader: follower.addr()}, 200 })
+	leader.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) {
+		return wire.HeartbeatReply{Leader: follower.addr()}, 200
+	})
 	full, at := follower.await(t, asked, func(b wire.Heartbeat) bool { return b.Full })
 	if len(full.Volumes) != 1 {
 		t.Fatalf("the new leader hears %+v", full)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
+	"os"
 	"testing"
 )
 
@@ -37,3 +39,21 @@ func (s *stalled) abort() {
 
 // wait reads until the server closes, however it does.
 func (s *stalled) wait() { _, _ = io.Copy(io.Discard, s.conn) }
+
+func mustParse(address string) *url.URL {
+	u, err := url.Parse(address)
+	if err != nil {
+		panic(err)
+	}
+	return u
+}
+
+// openFiles counts the descriptors of this process.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("this system does not tell its descriptors")
+	}
+	return len(entries)
+}
