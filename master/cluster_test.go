@@ -31,7 +31,7 @@ func TestNoLeader(t *testing.T) {
 
 func TestClusterStatusAndHealth(t *testing.T) {
 	f := start(t, nil)
-	f.get("/cluster/status").want(t, 200, fmt.Sprintf(`{"IsLeader":true,"Leader":"%s","Peers":[]}`, f.cfg.Address))
+	f.get("/cluster/status").want(t, 200, fmt.Sprintf(`{"IsLeader":true,"Leader":"%[1]s","Peers":[],"Members":[{"Address":"%[1]s","Voter":true,"Leader":true}]}`, f.cfg.Address))
 	f.get("/stats/health").want(t, 200, "test")
 	f.joined("dc1", "r1", 28)
 	f.assign("")

@@ -15,8 +15,16 @@ func (m *Master) route(ctx *fasthttp.RequestCtx) {
 	switch string(ctx.Path()) {
 	case wire.PathHeartbeat:
 		m.serveHeartbeat(ctx)
-	case "/", "/cluster/status": // clients see at / whether anyone is there
+	case "/": // where clients see whether anyone is there
 		m.serveClusterStatus(ctx)
+	case "/cluster/status":
+		m.serveCluster(ctx)
+	case "/cluster/remove":
+		m.change(ctx, (*term).serveRemove)
+	case "/cluster/transfer":
+		m.change(ctx, (*term).serveTransfer)
+	case "/vol/mark":
+		m.change(ctx, (*term).serveMark)
 	case "/healthz", "/stats/health":
 		m.serveHealth(ctx)
 	case "/readyz":
