@@ -44,31 +44,49 @@ func fullDisk(t *testing.T, disk, flag string) {
 	v := c.StartVolume("-dir="+disk, "-max=2", flag)
 	c.WaitWritable()
 
+	const most = 2000
+	first, ok, err := assign(m, most)
+	if !ok {
+		t.Fatal("not assigned:", err)
+	}
 	stored := make(map[string][]byte)
 	random := rand.New(rand.NewPCG(7, 7))
+	next := 0
 	put := func(size int) testcluster.Answer {
 		data := make([]byte, size)
 		for i := range data {
 			data[i] = byte(random.Uint32())
 		}
-		a := testcluster.Do(http.MethodPost, m.URL("/submit"), string(data), "Content-Type: application/octet-stream")
+		if next++; next == most {
+			t.Fatal("the disk does not get full, or puts do not work again")
+		}
+		fid := fmt.Sprintf("%v_%d", first, next)
+		a := testcluster.Do(http.MethodPut, v.URL("/"+fid), string(data), "Content-Type: application/octet-stream")
 		if a.Status == http.StatusCreated {
-			stored[a.Field(t, "fid")] = data
+			stored[fid] = data
 		}
 		return a
 	}
 	// Until even a small one is refused.
+	refusals := make(map[int]string)
 	for size := 400 << 10; size > 100; {
-		switch a := put(size); a.Status {
-		case http.StatusCreated:
-		case http.StatusServiceUnavailable, http.StatusInsufficientStorage, http.StatusNotFound, http.StatusInternalServerError:
-			size /= 2
-		default:
-			t.Fatalf("a put on a full disk: %v", a.Err())
+		a := put(size)
+		if a.Status == http.StatusCreated {
+			continue
 		}
-		if len(stored) > 2000 {
-			t.Fatal("the disk does not get full")
+		refusals[a.Status] = string(a.Body)
+		size /= 2
+	}
+	for status, text := range refusals {
+		if status != http.StatusInsufficientStorage && status != http.StatusServiceUnavailable {
+			t.Errorf("a put on a full disk: %d %s", status, text)
 		}
+	}
+	if refusals[http.StatusInsufficientStorage] == "" {
+		t.Errorf("no put on a full disk got 507: %v", refusals)
+	}
+	if a := testcluster.Do(http.MethodPost, m.URL("/submit"), "small"); a.Status < 500 {
+		t.Errorf("a submit on a full disk: %v", a.Err())
 	}
 	readAll := func(when string) {
 		t.Helper()
@@ -109,6 +127,6 @@ func fullDisk(t *testing.T, disk, flag string) {
 		return put(1000).Want(http.StatusCreated)
 	})
 	if len(stored) < 10 {
-		t.Error(fmt.Errorf("only %d blobs were stored", len(stored)))
+		t.Errorf("only %d blobs were stored", len(stored))
 	}
 }

@@ -32,6 +32,7 @@ func checkMemory(t *testing.T, p *testcluster.Process, bound int64) {
 // TestSlowClients opens 2,000 connections that send next to nothing, to a volume server and to a master. All
 // are closed, honest clients are served meanwhile, and memory stays bounded.
 func TestSlowClients(t *testing.T) {
+	t.Parallel()
 	const (
 		clients     = 2000
 		memoryBound = 200 << 20
@@ -110,6 +111,7 @@ func trickle(conn net.Conn) {
 // TestManyUploads sends 200 uploads of 1 MiB at once to a server that has memory for 64: each is taken or
 // told to come again, and memory stays bounded. Then uploads at rest hold all the room, until they end.
 func TestManyUploads(t *testing.T) {
+	t.Parallel()
 	const (
 		uploads     = 200
 		limitMB     = 64
