@@ -1,5 +1,7 @@
 package index
 
+import "math/bits"
+
 // field returns the width bits (0 to 64) that start at bit pos of words.
 func field(words []uint64, pos, width uint) uint64 {
 	if width == 0 {
@@ -54,6 +56,21 @@ func unpack(values, src []uint64, width uint) {
 		values[i] = v & mask
 		pos += width
 	}
+}
+
+// selectZero returns the position of the zero bit, in the 128 bits of low and high, that has k zero bits
+// below it. There are more than k.
+func selectZero(low, high uint64, k int) int {
+	zeros, pos := ^low, 0
+	if n := bits.OnesCount64(zeros); k >= n {
+		zeros, pos, k = ^high, 64, k-n
+	}
+	for width := 32; width > 0; width >>= 1 {
+		if n := bits.OnesCount64(zeros & (1<<width - 1)); k >= n {
+			zeros, pos, k = zeros>>width, pos+width, k-n
+		}
+	}
+	return pos
 }
 
 // floorIndex returns the highest i < n with words[i*stride] <= key. The words at the stride ascend, and

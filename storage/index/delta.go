@@ -8,12 +8,12 @@ import (
 
 const (
 	minSlots = 16
-	maxSlots = 256
-	maxDelta = maxSlots * 5 / 8 // entries of a delta before it is merged
+	maxSlots = 128
+	maxDelta = maxSlots * 3 / 4 // entries of a delta before it is merged
 )
 
 // delta is what was written to a section since it was packed: a hash table with linear probing, at most
-// five eighths full, that grows by being copied. One writer fills it while any number of readers probe it:
+// three quarters full, that grows by being copied. One writer fills it while any number of readers probe it:
 // a slot's key is stored before its word, a word once set never returns to absent, and a key never
 // changes while its word is set.
 type delta struct {
@@ -25,14 +25,14 @@ type delta struct {
 type slot struct{ key, word atomic.Uint64 }
 
 func newDelta(slots int) *delta {
-	d := &delta{slots: make([]slot, slots), order: make([]uint8, 0, slots*5/8), shift: 64}
+	d := &delta{slots: make([]slot, slots), order: make([]uint8, 0, slots*3/4), shift: 64}
 	for n := slots; n > 1; n >>= 1 {
 		d.shift--
 	}
 	return d
 }
 
-// deltaBytes is the memory of a delta with that many slots: the struct, the slots and the order.
+// bytes is the memory of a delta with that many slots: the struct, the slots and the order.
 func (d *delta) bytes() int64 {
 	if d == nil {
 		return 0

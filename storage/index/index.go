@@ -139,5 +139,5 @@ func deltaLimit(r *root, s *section) int {
 	if len(r.bounds) > 1 {
 		return maxDelta
 	}
-	return max(minSlots*5/8, min(s.n/16, maxDelta))
+	return max(minSlots*3/4, min(s.n/16, maxDelta))
 }

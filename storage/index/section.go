@@ -9,6 +9,8 @@ import (
 const (
 	blockLen   = 64 // entries of a block; as many as bits of a word, so columns of full blocks end on words
 	dirWords   = 3  // words of a block in the directory
+	highBits   = 6  // bits of a key's distance from the block's first key that are kept in unary
+	highWords  = 2  // words of those: a one for each of 64 entries, a zero for each of 64 values
 	maxBlocks  = 64 // blocks of a section
 	maxEntries = blockLen * maxBlocks
 )
@@ -41,22 +43,32 @@ type block struct {
 	first    uint64
 	bases    uint64 // lowest offset and lowest size, as a Location.word
 	body     int    // position of the columns in words, behind the directory
-	keyWidth uint
+	dense    bool   // each key is one above the key before: there is no key column
+	lowWidth uint   // bits of a key's distance from first that are kept as they are; the rest is below 64
 	offWidth uint
 	lenWidth uint
 }
 
 func (b block) locWidth() uint { return b.offWidth + b.lenWidth }
 
-// bodyWords returns the length of the columns of a block of n entries.
-func (b block) bodyWords(n int) int {
-	return fieldWords(n, b.keyWidth) + fieldWords(n, b.locWidth())
+// keyWords returns the length of the key column of a block of n entries.
+func (b block) keyWords(n int) int {
+	if b.dense {
+		return 0
+	}
+	return highWords + fieldWords(n, b.lowWidth)
 }
+
+// bodyWords returns the length of all columns of a block of n entries.
+func (b block) bodyWords(n int) int { return b.keyWords(n) + fieldWords(n, b.locWidth()) }
 
 func (b block) put(dir []uint64) {
 	dir[0] = b.first
 	dir[1] = b.bases
-	dir[2] = uint64(b.body) | uint64(b.keyWidth)<<32 | uint64(b.offWidth)<<40 | uint64(b.lenWidth)<<48
+	dir[2] = uint64(b.body) | uint64(b.lowWidth)<<32 | uint64(b.offWidth)<<40 | uint64(b.lenWidth)<<48
+	if b.dense {
+		dir[2] |= 1 << 63
+	}
 }
 
 func (s *section) block(i int) block {
@@ -65,9 +77,10 @@ func (s *section) block(i int) block {
 		first:    dir[0],
 		bases:    dir[1],
 		body:     int(uint32(dir[2])),
-		keyWidth: uint(dir[2] >> 32 & 0xff),
+		dense:    dir[2]>>63 != 0,
+		lowWidth: uint(dir[2] >> 32 & 0xff),
 		offWidth: uint(dir[2] >> 40 & 0xff),
-		lenWidth: uint(dir[2] >> 48 & 0xff),
+		lenWidth: uint(dir[2] >> 48 & 0x7f),
 	}
 }
 
@@ -99,41 +112,59 @@ func (s *section) get(key uint64) uint64 {
 	b := s.block(at)
 	count := s.count(at)
 	body := s.body(b)
-	rel := key - b.first
-	// Keys ascend strictly, so the i-th one is at least i above the first: the answer is at or below rel.
-	i := uint(min(rel, uint64(count-1)))
-	if b.keyWidth == 0 {
-		if rel != uint64(i) {
-			return absent
-		}
-	} else {
-		lo, hi := uint(0), i+1
-		for hi-lo > 1 {
-			mid := (lo + hi) >> 1
-			if field(body, mid*b.keyWidth, b.keyWidth)+uint64(mid) <= rel {
-				lo = mid
-			} else {
-				hi = mid
-			}
-		}
-		if field(body, lo*b.keyWidth, b.keyWidth)+uint64(lo) != rel {
-			return absent
-		}
-		i = lo
+	i, ok := b.search(body, key-b.first, count)
+	if !ok {
+		return absent
 	}
-	column := body[fieldWords(count, b.keyWidth):]
-	return b.location(field(column, i*b.locWidth(), b.locWidth()))
+	column := body[b.keyWords(count):]
+	return b.location(field(column, uint(i)*b.locWidth(), b.locWidth()))
+}
+
+// search returns which of count entries has its key at that distance from the first one.
+func (b block) search(body []uint64, distance uint64, count int) (int, bool) {
+	if b.dense {
+		return int(distance), distance < uint64(count)
+	}
+	high := distance >> b.lowWidth
+	if high >= blockLen {
+		return 0, false
+	}
+	// The high parts are in unary: a one for each entry, and a zero behind those of each value.
+	pos := 0
+	if high > 0 {
+		pos = selectZero(body[0], body[1], int(high)-1) + 1
+	}
+	low := distance & (1<<b.lowWidth - 1)
+	lows := body[highWords:]
+	for i := pos - int(high); body[pos>>6]>>(pos&63)&1 != 0; i, pos = i+1, pos+1 {
+		if field(lows, uint(i)*b.lowWidth, b.lowWidth) == low {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // appendBlock appends the entries of block i to dst, in key order.
 func (s *section) appendBlock(dst []entry, i int) []entry {
 	b, count := s.block(i), s.count(i)
 	body := s.body(b)
-	var keys, locs [blockLen]uint64
-	unpack(keys[:count], body, b.keyWidth)
-	unpack(locs[:count], body[fieldWords(count, b.keyWidth):], b.locWidth())
+	var lows, locs [blockLen]uint64
+	unpack(locs[:count], body[b.keyWords(count):], b.locWidth())
+	if b.dense {
+		for j := range count {
+			dst = append(dst, entry{b.first + uint64(j), b.location(locs[j])})
+		}
+		return dst
+	}
+	unpack(lows[:count], body[highWords:], b.lowWidth)
+	ones, base := body[0], 0
 	for j := range count {
-		dst = append(dst, entry{key: b.first + keys[j] + uint64(j), word: b.location(locs[j])})
+		if ones == 0 {
+			ones, base = body[1], 64
+		}
+		high := uint64(base + bits.TrailingZeros64(ones) - j)
+		ones &= ones - 1
+		dst = append(dst, entry{b.first + high<<b.lowWidth + lows[j], b.location(locs[j])})
 	}
 	return dst
 }
@@ -147,11 +178,12 @@ func describe(entries []entry) block {
 		lowOff, highOff = min(lowOff, off), max(highOff, off)
 		lowLen, highLen = min(lowLen, size), max(highLen, size)
 	}
-	first, last := entries[0].key, entries[len(entries)-1].key
+	first, span := entries[0].key, entries[len(entries)-1].key-entries[0].key
 	return block{
 		first:    first,
 		bases:    uint64(lowOff)<<32 | uint64(lowLen),
-		keyWidth: uint(bits.Len64(last - first - uint64(len(entries)-1))),
+		dense:    span == uint64(len(entries)-1),
+		lowWidth: uint(max(0, bits.Len64(span)-highBits)),
 		offWidth: uint(bits.Len32(highOff - lowOff)),
 		lenWidth: uint(bits.Len32(highLen - lowLen)),
 	}
@@ -159,14 +191,23 @@ func describe(entries []entry) block {
 
 // fill packs entries into body, the columns of block b.
 func (b block) fill(body []uint64, entries []entry) {
-	var keys, locs [blockLen]uint64
+	var lows, locs [blockLen]uint64
+	var ones [highWords]uint64
 	for j, e := range entries {
-		keys[j] = e.key - b.first - uint64(j)
+		distance := e.key - b.first
+		lows[j] = distance & (1<<b.lowWidth - 1)
+		if !b.dense {
+			pos := distance>>b.lowWidth + uint64(j)
+			ones[pos>>6] |= 1 << (pos & 63)
+		}
 		rel := e.word - b.bases // no borrow: both halves are at least their base
 		locs[j] = rel>>32 | (rel&0xffffffff)<<b.offWidth
 	}
-	pack(body, keys[:len(entries)], b.keyWidth)
-	pack(body[fieldWords(len(entries), b.keyWidth):], locs[:len(entries)], b.locWidth())
+	if !b.dense {
+		copy(body, ones[:])
+		pack(body[highWords:], lows[:len(entries)], b.lowWidth)
+	}
+	pack(body[b.keyWords(len(entries)):], locs[:len(entries)], b.locWidth())
 }
 
 // build returns a section of the first keep blocks of prefix, taken over as they are, followed by
@@ -206,14 +247,9 @@ func build(prefix *section, keep int, entries []entry) *section {
 	if len(entries) > 0 {
 		s.last = entries[len(entries)-1].key
 	} else {
-		s.last = lastKey(prefix, keep-1)
+		block := prefix.appendBlock(make([]entry, 0, blockLen), keep-1)
+		s.last = block[blockLen-1].key
 	}
 	s.slope = float64(s.blocks()) / (float64(s.last-s.first) + 1)
 	return s
-}
-
-// lastKey returns the highest key of the full block i.
-func lastKey(s *section, i int) uint64 {
-	b := s.block(i)
-	return b.first + field(s.body(b), (blockLen-1)*b.keyWidth, b.keyWidth) + blockLen - 1
 }
