@@ -15,10 +15,20 @@ var (
 	ErrMalformed = errors.New("malformed command")
 	// ErrUnknown says that a command's version or kind is not known here; it comes from a newer master.
 	ErrUnknown = errors.New("unknown command")
-	// ErrExhausted says that no keys, or no volume ids, are left.
+	// ErrExhausted says that no keys, no volume ids, or no room for more records are left.
 	ErrExhausted = errors.New("exhausted")
 	// ErrCorrupt says that a snapshot is damaged or not understood.
 	ErrCorrupt = errors.New("corrupt snapshot")
+	// ErrConflict is the kind of *ConflictError: somebody else was faster, or the id is in use.
+	ErrConflict = errors.New("conflict")
+	// ErrNoVolume says that there is no volume of that id, and that none was removed.
+	ErrNoVolume = errors.New("no such volume")
+	// ErrRemoved says that the volume of that id was removed. The id does not come back.
+	ErrRemoved = errors.New("volume was removed")
+	// ErrNoServer says that a member has no server record.
+	ErrNoServer = errors.New("no such server")
+	// ErrServerInUse says that a server is a member of a volume.
+	ErrServerInUse = errors.New("server holds volumes")
 )
 
 const commandVersion = 1
@@ -31,6 +41,13 @@ const (
 	kindAllocateVolumeIDs kind = 3
 	kindRaiseVolumeID     kind = 4
 	kindSetClusterID      kind = 5
+	kindCreateVolumes     kind = 6
+	kindAdoptVolumes      kind = 7
+	kindSetStates         kind = 8
+	kindReconfigure       kind = 9
+	kindRemoveVolumes     kind = 10
+	kindPutServer         kind = 11
+	kindRemoveServer      kind = 12
 )
 
 // MaxKey is the last key of the sequence. Keys above it, which another system's volumes may hold, are never
@@ -49,6 +66,9 @@ func (r KeyRange) Len() uint64 { return uint64(r.Last-r.First) + 1 }
 type VolumeIDRange struct {
 	First, Last blob.VolumeID
 }
+
+// Len returns the number of ids in the block.
+func (r VolumeIDRange) Len() int { return int(r.Last-r.First) + 1 }
 
 // ClusterID tells one cluster from another. The zero value is no id.
 type ClusterID [16]byte
@@ -83,11 +103,15 @@ type Proposer interface {
 	Propose(ctx context.Context, command []byte) (any, error)
 }
 
-// Do proposes a command and returns its result. Errors are those of the proposer and of the command.
+// Do proposes a command and returns its result. Errors are those of the proposer and of the command. A
+// command that is malformed in itself is refused here and does not burden the log.
 func Do[R any](ctx context.Context, to Proposer, command Command[R]) (R, error) {
+	var zero R
+	if _, err := parse(command.Bytes()); err != nil {
+		return zero, err
+	}
 	applied, err := to.Propose(ctx, command.Bytes())
 	if err != nil {
-		var zero R
 		return zero, err
 	}
 	return command.Result(applied)
@@ -96,56 +120,28 @@ func Do[R any](ctx context.Context, to Proposer, command Command[R]) (R, error) 
 // LeaseKeys takes the next count keys, at least one, out of the sequence. Given twice it takes two blocks.
 // Result: ErrExhausted if fewer are left up to MaxKey.
 func LeaseKeys(count uint64) Command[KeyRange] {
-	return Command[KeyRange]{binary.BigEndian.AppendUint64(head(kindLeaseKeys), count)}
+	return Command[KeyRange]{binary.BigEndian.AppendUint64(head(kindLeaseKeys, 8), count)}
 }
 
 // RaiseKeys makes the sequence go on above a key that was found in use. A key that is lower than the last
 // one leased, or that lies outside of the sequence, above MaxKey, changes nothing: it cannot be leased again.
 func RaiseKeys(above blob.Key) Command[blob.Key] {
-	return Command[blob.Key]{binary.BigEndian.AppendUint64(head(kindRaiseKeys), uint64(above))}
+	return Command[blob.Key]{binary.BigEndian.AppendUint64(head(kindRaiseKeys, 8), uint64(above))}
 }
 
 // AllocateVolumeIDs takes the next count ids, at least one. Given twice it takes two blocks. Result:
 // ErrExhausted if fewer are left.
 func AllocateVolumeIDs(count uint32) Command[VolumeIDRange] {
-	return Command[VolumeIDRange]{binary.BigEndian.AppendUint32(head(kindAllocateVolumeIDs), count)}
+	return Command[VolumeIDRange]{binary.BigEndian.AppendUint32(head(kindAllocateVolumeIDs, 4), count)}
 }
 
 // RaiseVolumeID makes the ids go on above one that was found in use; a lower one changes nothing.
 func RaiseVolumeID(above blob.VolumeID) Command[blob.VolumeID] {
-	return Command[blob.VolumeID]{binary.BigEndian.AppendUint32(head(kindRaiseVolumeID), uint32(above))}
+	return Command[blob.VolumeID]{binary.BigEndian.AppendUint32(head(kindRaiseVolumeID, 4), uint32(above))}
 }
 
 // SetClusterID gives the cluster its id, drawn at random by the proposer, unless it has one. Result: the id
 // in force from then on, be it this one or an earlier one; ErrMalformed for the zero id.
 func SetClusterID(id ClusterID) Command[ClusterID] {
-	return Command[ClusterID]{append(head(kindSetClusterID), id[:]...)}
-}
-
-func head(k kind) []byte { return append(make([]byte, 0, 18), commandVersion, byte(k)) }
-
-// split takes a command apart and checks its version and the size of its fields.
-func split(command []byte) (kind, []byte, error) {
-	if len(command) < 2 {
-		return 0, nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(command))
-	}
-	if command[0] != commandVersion {
-		return 0, nil, fmt.Errorf("%w: version %d", ErrUnknown, command[0])
-	}
-	k, fields := kind(command[1]), command[2:]
-	size := 0
-	switch k {
-	case kindLeaseKeys, kindRaiseKeys:
-		size = 8
-	case kindAllocateVolumeIDs, kindRaiseVolumeID:
-		size = 4
-	case kindSetClusterID:
-		size = len(ClusterID{})
-	default:
-		return 0, nil, fmt.Errorf("%w: kind %d", ErrUnknown, k)
-	}
-	if len(fields) != size {
-		return 0, nil, fmt.Errorf("%w: kind %d with %d bytes of fields", ErrMalformed, k, len(fields))
-	}
-	return k, fields, nil
+	return Command[ClusterID]{append(head(kindSetClusterID, len(id)), id[:]...)}
 }

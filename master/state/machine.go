@@ -1,114 +1,203 @@
 package state
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"weed/internal/blob"
 )
 
 // Machine is one master's copy of the state. Its methods may be called concurrently.
 type Machine struct {
-	mu sync.RWMutex // guards records
-	records
+	table    atomic.Pointer[table]                   // of records, for Volume
+	servers  atomic.Pointer[tree[ServerID, *Server]] // of records, frozen, for Server
+	view     atomic.Pointer[View]                    // of this revision, nil while nobody has asked for it
+	revision atomic.Uint64
+
+	mu      sync.RWMutex // guards what follows
+	records records
+	tokens  map[Token]growth // of records.growths
+	touched bool             // by the command that is being applied
+	changed chan struct{}    // closed by the next change; nil while nobody waits
 }
 
-// records is the state itself, the part that a snapshot holds.
+// records is the state itself. A copy of it is a frozen one if edit grows before the next change.
 type records struct {
 	lastKey    blob.Key      // highest key leased
 	lastVolume blob.VolumeID // highest volume id given out
 	cluster    ClusterID     // zero while unset
+
+	edit        uint64 // under which tables and trees may be changed in place
+	volumes     *table
+	count       int                     // of volumes
+	collections index[string]           // volumes by collection
+	held        index[ServerID]         // volumes by member
+	servers     tree[ServerID, *Server] // every member of a volume has a record here
+	removed     idSet                   // volumes removed
+	growths     []growth                // the last MaxTokens CreateVolumes, oldest first; only ever appended to
+}
+
+// growth is what a CreateVolumes resulted in.
+type growth struct {
+	token Token
+	ids   VolumeIDRange
 }
 
 // New returns the state of a cluster that has not been told anything yet.
-func New() *Machine { return &Machine{} }
+func New() *Machine {
+	m := &Machine{tokens: map[Token]growth{}}
+	m.publishServers()
+	return m
+}
 
 // LastKey returns the highest needle key ever leased, 0 if none was.
 func (m *Machine) LastKey() blob.Key {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.lastKey
+	return m.records.lastKey
 }
 
 // LastVolumeID returns the highest volume id ever given out, 0 if none was.
 func (m *Machine) LastVolumeID() blob.VolumeID {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.lastVolume
+	return m.records.lastVolume
 }
 
 // ClusterID returns the cluster's id, false while it has none.
 func (m *Machine) ClusterID() (ClusterID, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.cluster, m.cluster != ClusterID{}
+	return m.records.cluster, m.records.cluster != ClusterID{}
+}
+
+// Volume returns the record of a volume, false if there is none. It takes no lock. While a command for
+// several volumes is being applied it may find some of them changed and others not yet; a View does not.
+func (m *Machine) Volume(id blob.VolumeID) (*Volume, bool) {
+	v := find(m.table.Load(), id)
+	return v, v != nil
+}
+
+// Server returns the record of a server, false if there is none. It takes no lock.
+func (m *Machine) Server(id ServerID) (*Server, bool) { return m.servers.Load().get(id) }
+
+// Revision counts the changes of the state, in this process: it starts at 0 and says nothing to another
+// master. What is read after it is at least as new.
+func (m *Machine) Revision() uint64 { return m.revision.Load() }
+
+// Changed returns a channel that is closed by the next change. Take the channel first, then the View or
+// Revision: nothing is missed.
+func (m *Machine) Changed() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.changed == nil {
+		m.changed = make(chan struct{})
+	}
+	return m.changed
 }
 
 // Apply obeys one command of the log. It returns the command's result, or an error if the command was
 // refused, in which case nothing has changed.
 func (m *Machine) Apply(command []byte) any {
-	k, fields, err := split(command)
+	op, err := parse(command)
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch k {
-	case kindLeaseKeys:
-		return m.leaseKeys(binary.BigEndian.Uint64(fields))
-	case kindRaiseKeys:
-		return m.raiseKeys(blob.Key(binary.BigEndian.Uint64(fields)))
-	case kindAllocateVolumeIDs:
-		return m.allocateVolumeIDs(binary.BigEndian.Uint32(fields))
-	case kindRaiseVolumeID:
-		m.lastVolume = max(m.lastVolume, blob.VolumeID(binary.BigEndian.Uint32(fields)))
-		return m.lastVolume
-	case kindSetClusterID:
-		return m.setClusterID(ClusterID(fields))
+	result := op.apply(m)
+	if m.touched {
+		m.touched = false
+		m.announce()
 	}
-	return fmt.Errorf("%w: kind %d", ErrUnknown, k)
+	return result
 }
 
-func (r *records) leaseKeys(count uint64) any {
-	if count == 0 {
+// announce makes a change known.
+func (m *Machine) announce() {
+	m.table.Store(m.records.volumes)
+	m.view.Store(nil)
+	m.revision.Add(1)
+	if m.changed != nil {
+		close(m.changed)
+		m.changed = nil
+	}
+}
+
+// publishServers lets Server see the servers as they are now.
+func (m *Machine) publishServers() {
+	servers := m.records.servers
+	m.records.edit++
+	m.servers.Store(&servers)
+}
+
+func (op leaseKeys) apply(m *Machine) any {
+	r := &m.records
+	if op.count == 0 {
 		return fmt.Errorf("%w: a lease of no keys", ErrMalformed)
 	}
-	if count > uint64(MaxKey-r.lastKey) {
-		return fmt.Errorf("%w: %d keys asked for, %d left", ErrExhausted, count, MaxKey-r.lastKey)
+	if op.count > uint64(MaxKey-r.lastKey) {
+		return fmt.Errorf("%w: %d keys asked for, %d left", ErrExhausted, op.count, MaxKey-r.lastKey)
 	}
 	first := r.lastKey + 1
-	r.lastKey += blob.Key(count)
+	r.lastKey += blob.Key(op.count)
+	m.touched = true
 	return KeyRange{First: first, Last: r.lastKey}
 }
 
-func (r *records) raiseKeys(above blob.Key) any {
-	if above <= MaxKey {
-		r.lastKey = max(r.lastKey, above)
+func (op raiseKeys) apply(m *Machine) any {
+	if r := &m.records; op.above > r.lastKey && op.above <= MaxKey {
+		r.lastKey = op.above
+		m.touched = true
 	}
-	return r.lastKey
+	return m.records.lastKey
 }
 
-func (r *records) allocateVolumeIDs(count uint32) any {
-	if count == 0 {
+func (op allocateVolumeIDs) apply(m *Machine) any {
+	if op.count == 0 {
 		return fmt.Errorf("%w: no volume ids asked for", ErrMalformed)
 	}
+	ids, err := m.allocate(op.count)
+	if err != nil {
+		return err
+	}
+	return ids
+}
+
+// allocate gives out the next count volume ids.
+func (m *Machine) allocate(count uint32) (VolumeIDRange, error) {
+	r := &m.records
 	if left := math.MaxUint32 - uint32(r.lastVolume); count > left {
-		return fmt.Errorf("%w: %d volume ids asked for, %d left", ErrExhausted, count, left)
+		return VolumeIDRange{}, fmt.Errorf("%w: %d volume ids asked for, %d left", ErrExhausted, count, left)
 	}
 	first := r.lastVolume + 1
 	r.lastVolume += blob.VolumeID(count)
-	return VolumeIDRange{First: first, Last: r.lastVolume}
+	m.touched = true
+	return VolumeIDRange{First: first, Last: r.lastVolume}, nil
 }
 
-func (r *records) setClusterID(id ClusterID) any {
+func (op raiseVolumeID) apply(m *Machine) any {
+	m.raiseVolumeID(op.above)
+	return m.records.lastVolume
+}
+
+func (m *Machine) raiseVolumeID(above blob.VolumeID) {
+	if above > m.records.lastVolume {
+		m.records.lastVolume = above
+		m.touched = true
+	}
+}
+
+func (op setClusterID) apply(m *Machine) any {
 	none := ClusterID{}
-	if id == none {
+	if op.id == none {
 		return fmt.Errorf("%w: zero cluster id", ErrMalformed)
 	}
-	if r.cluster == none {
-		r.cluster = id
+	if m.records.cluster == none {
+		m.records.cluster = op.id
+		m.touched = true
 	}
-	return r.cluster
+	return m.records.cluster
 }

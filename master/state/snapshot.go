@@ -2,11 +2,7 @@ package state
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"hash"
 	"hash/crc32"
 	"io"
 
@@ -17,159 +13,140 @@ const (
 	snapshotMagic   = "WSTA"
 	snapshotVersion = 1
 	sectionHead     = 5 // kind and length
+	// blockRecords is the number of records of a section of records, but for the last one of its kind.
+	blockRecords = 1024
 )
 
 type section byte
 
 const (
-	sectionEnd     section = 0
-	sectionKeys    section = 1
-	sectionVolumes section = 2
-	sectionCluster section = 3
+	sectionEnd         section = 0
+	sectionKeys        section = 1
+	sectionIDs         section = 2
+	sectionCluster     section = 3
+	sectionCollections section = 4 // the first kind whose sections hold records
+	sectionServers     section = 5
+	sectionVolumes     section = 6
+	sectionRemoved     section = 7
+	sectionTokens      section = 8
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Snapshot returns the state as it is now, encoded.
-func (m *Machine) Snapshot() (io.WriterTo, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return bytes.NewReader(m.encode()), nil
-}
+// Snapshot returns the state as it is now. It is encoded while it is written.
+func (m *Machine) Snapshot() (io.WriterTo, error) { return &snapshot{&m.View().records}, nil }
 
-func (r *records) encode() []byte {
-	out := append([]byte(snapshotMagic), snapshotVersion)
-	out = appendSection(out, sectionKeys, binary.BigEndian.AppendUint64(nil, uint64(r.lastKey)))
-	out = appendSection(out, sectionVolumes, binary.BigEndian.AppendUint32(nil, uint32(r.lastVolume)))
+// snapshot is a state that never changes.
+type snapshot struct{ records *records }
+
+// WriteTo writes the state in the form of the package comment.
+func (s *snapshot) WriteTo(to io.Writer) (int64, error) {
+	w := &snapshotWriter{to: bufio.NewWriterSize(to, 1<<16)}
+	w.write(append([]byte(snapshotMagic), snapshotVersion))
+	r := s.records
+	w.section(sectionKeys, binary.BigEndian.AppendUint64(nil, uint64(r.lastKey)))
+	w.section(sectionIDs, binary.BigEndian.AppendUint32(nil, uint32(r.lastVolume)))
 	if r.cluster != (ClusterID{}) {
-		out = appendSection(out, sectionCluster, r.cluster[:])
+		w.section(sectionCluster, r.cluster[:])
 	}
-	sum := crc32.Checksum(out, castagnoli)
-	return appendSection(out, sectionEnd, binary.BigEndian.AppendUint32(nil, sum))
+	collections := map[string]uint32{}
+	r.collections.sets.each(func(name string, _ shelf[string]) bool {
+		collections[name] = uint32(len(collections))
+		return w.record(sectionCollections, appendText(w.block, name))
+	})
+	servers := make(map[ServerID]uint32, r.servers.len)
+	r.servers.each(func(id ServerID, s *Server) bool {
+		servers[id] = uint32(len(servers))
+		return w.record(sectionServers, appendServer(w.block, s))
+	})
+	for v := range eachVolume(r.volumes) {
+		w.record(sectionVolumes, appendVolume(w.block, v, collections, servers))
+	}
+	r.removed.each(func(id blob.VolumeID, _ struct{}) bool {
+		return w.record(sectionRemoved, binary.BigEndian.AppendUint32(w.block, uint32(id)))
+	})
+	for _, g := range r.growths {
+		w.record(sectionTokens, appendGrowth(w.block, g))
+	}
+	w.flush()
+	w.section(sectionEnd, binary.BigEndian.AppendUint32(nil, w.sum))
+	if w.err == nil {
+		w.err = w.to.Flush()
+	}
+	return w.written, w.err
 }
 
-func appendSection(out []byte, kind section, content []byte) []byte {
-	out = append(out, byte(kind))
-	out = binary.BigEndian.AppendUint32(out, uint32(len(content)))
-	return append(out, content...)
+func appendServer(b []byte, s *Server) []byte {
+	b = appendText(appendText(b, string(s.ID)), s.PublicURL)
+	b = appendText(appendText(b, s.DataCenter), s.Rack)
+	return binary.BigEndian.AppendUint32(b, s.Slots)
 }
 
-// Restore replaces the state by a snapshot's. A snapshot that is damaged, cut short, or of a newer kind is
-// ErrCorrupt and leaves the state as it was.
-func (m *Machine) Restore(from io.Reader) error {
-	restored, err := decode(from)
-	if err != nil {
-		return err
+// appendVolume writes a volume with collection and members as their positions among the sections before.
+func appendVolume(b []byte, v *Volume, collections map[string]uint32, servers map[ServerID]uint32) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(v.ID))
+	b = binary.BigEndian.AppendUint32(b, collections[v.Collection])
+	count, unit := v.TTL.Bytes()
+	b = append(b, v.Placement.Byte(), count, unit, v.DiskVersion, byte(v.State))
+	b = binary.BigEndian.AppendUint64(b, v.Epoch)
+	b = append(b, byte(len(v.Members)))
+	for _, member := range v.Members {
+		b = binary.BigEndian.AppendUint32(b, servers[member])
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.records = restored
-	return nil
+	return b
 }
 
-// snapshotReader reads sections and sums up what it has read.
-type snapshotReader struct {
-	from *bufio.Reader
-	sum  hash.Hash32
+func appendGrowth(b []byte, g growth) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, g.token[:]...), uint32(g.ids.First))
+	return binary.BigEndian.AppendUint32(b, uint32(g.ids.Last))
 }
 
-func decode(from io.Reader) (records, error) {
-	r := snapshotReader{from: bufio.NewReader(from), sum: crc32.New(castagnoli)}
-	head := make([]byte, len(snapshotMagic)+1)
-	if err := r.read(head); err != nil {
-		return records{}, err
-	}
-	if string(head[:len(snapshotMagic)]) != snapshotMagic {
-		return records{}, fmt.Errorf("%w: it does not begin as one", ErrCorrupt)
-	}
-	if version := head[len(snapshotMagic)]; version != snapshotVersion {
-		return records{}, fmt.Errorf("%w: version %d is not known", ErrCorrupt, version)
-	}
-	var restored records
-	last := sectionEnd
-	for {
-		sum := r.sum.Sum32()
-		kind, content, err := r.section()
-		if err != nil {
-			return records{}, err
-		}
-		if kind == sectionEnd {
-			if last < sectionVolumes {
-				return records{}, fmt.Errorf("%w: sections are missing", ErrCorrupt)
-			}
-			return restored, r.end(sum, content)
-		}
-		// The first two sections are always there, so that a snapshot without them is a broken one.
-		if kind <= last || kind > last+1 && kind <= sectionVolumes {
-			return records{}, fmt.Errorf("%w: section %d after section %d", ErrCorrupt, kind, last)
-		}
-		last = kind
-		if err := restored.set(kind, content); err != nil {
-			return records{}, err
-		}
-	}
+// snapshotWriter writes sections and sums up what it has written. After the first error it writes nothing.
+type snapshotWriter struct {
+	to      *bufio.Writer
+	sum     uint32
+	written int64
+	err     error
+
+	kind    section // of block
+	block   []byte  // records that are to be written as one section
+	records int     // in block
 }
 
-// section reads the next section. Its length is fixed by its kind, so a damaged one costs no memory.
-func (r *snapshotReader) section() (section, []byte, error) {
-	var head [sectionHead]byte
-	if err := r.read(head[:]); err != nil {
-		return 0, nil, err
+func (w *snapshotWriter) write(b []byte) {
+	if w.err != nil {
+		return
 	}
-	kind := section(head[0])
-	want := map[section]uint32{
-		sectionEnd: 4, sectionKeys: 8, sectionVolumes: 4, sectionCluster: uint32(len(ClusterID{})),
-	}
-	size, known := want[kind]
-	if !known {
-		return 0, nil, fmt.Errorf("%w: section %d is not known", ErrCorrupt, kind)
-	}
-	if got := binary.BigEndian.Uint32(head[1:]); got != size {
-		return 0, nil, fmt.Errorf("%w: section %d of %d bytes, not %d", ErrCorrupt, kind, got, size)
-	}
-	content := make([]byte, size)
-	return kind, content, r.read(content)
+	w.sum = crc32.Update(w.sum, castagnoli, b)
+	var n int
+	n, w.err = w.to.Write(b)
+	w.written += int64(n)
 }
 
-func (r *records) set(kind section, content []byte) error {
-	switch kind {
-	case sectionKeys:
-		r.lastKey = blob.Key(binary.BigEndian.Uint64(content))
-		if r.lastKey > MaxKey {
-			return fmt.Errorf("%w: key %d is outside of the sequence", ErrCorrupt, r.lastKey)
-		}
-	case sectionVolumes:
-		r.lastVolume = blob.VolumeID(binary.BigEndian.Uint32(content))
-	case sectionCluster:
-		r.cluster = ClusterID(content)
-		if r.cluster == (ClusterID{}) {
-			return fmt.Errorf("%w: zero cluster id", ErrCorrupt)
-		}
-	}
-	return nil
+func (w *snapshotWriter) section(kind section, content []byte) {
+	w.write(binary.BigEndian.AppendUint32([]byte{byte(kind)}, uint32(len(content))))
+	w.write(content)
 }
 
-// end checks the checksum and that nothing follows.
-func (r *snapshotReader) end(sum uint32, content []byte) error {
-	if got := binary.BigEndian.Uint32(content); got != sum {
-		return fmt.Errorf("%w: checksum %08x, computed %08x", ErrCorrupt, got, sum)
+// record takes in w.block with one more record behind it. It is false when there is no use in going on.
+func (w *snapshotWriter) record(kind section, block []byte) bool {
+	if kind != w.kind {
+		rest := block[len(w.block):]
+		w.flush()
+		w.kind = kind
+		block = append(w.block, rest...)
 	}
-	switch _, err := r.from.ReadByte(); {
-	case err == nil:
-		return fmt.Errorf("%w: bytes behind the end", ErrCorrupt)
-	case !errors.Is(err, io.EOF):
-		return fmt.Errorf("read snapshot: %w", err)
+	w.block = block
+	if w.records++; w.records == blockRecords {
+		w.flush()
 	}
-	return nil
+	return w.err == nil
 }
 
-func (r *snapshotReader) read(into []byte) error {
-	if _, err := io.ReadFull(r.from, into); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return fmt.Errorf("%w: cut short", ErrCorrupt)
-		}
-		return fmt.Errorf("read snapshot: %w", err)
+// flush writes the records that are waiting.
+func (w *snapshotWriter) flush() {
+	if w.records > 0 {
+		w.section(w.kind, w.block)
 	}
-	r.sum.Write(into)
-	return nil
+	w.block, w.records = w.block[:0], 0
 }
