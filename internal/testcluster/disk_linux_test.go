@@ -57,13 +57,14 @@ func fullDisk(t *testing.T, disk, flag string) {
 		for i := range data {
 			data[i] = byte(random.Uint32())
 		}
-		if next++; next == most {
-			t.Fatal("the disk does not get full, or puts do not work again")
+		if next == most {
+			t.Fatal("the disk does not get full")
 		}
 		fid := fmt.Sprintf("%v_%d", first, next)
 		a := testcluster.Do(http.MethodPut, v.URL("/"+fid), string(data), "Content-Type: application/octet-stream")
 		if a.Status == http.StatusCreated {
 			stored[fid] = data
+			next++
 		}
 		return a
 	}

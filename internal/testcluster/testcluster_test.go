@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	_ "weed/cmd" // a change of a server makes go test run these tests again
 	"weed/internal/testcluster"
 )
 
