@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
@@ -381,13 +382,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // noise is content that neither compresses nor looks like text.
 func noise(n int, seed uint32) string {
 	b := make([]byte, n)
-	x := seed*2654435761 + 1
-	for i := range b {
-		x ^= x << 13
-		x ^= x >> 17
-		x ^= x << 5
-		b[i] = byte(x)
-	}
+	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)}).Read(b)
 	if n > 0 {
 		b[0] = 0x80 // begins nothing that sniffing knows
 	}

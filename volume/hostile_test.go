@@ -159,7 +159,7 @@ func TestFormsOfManyParts(t *testing.T) {
 
 // A small upload that inflates to the size limit is read in bounded memory, also in many ranges at once.
 func TestGzipBomb(t *testing.T) {
-	const limit = 32 << 20
+	const limit = 16 << 20
 	n := start(t, func(c *Config) { c.FileSizeLimitBytes = limit })
 	bomb := deflate(strings.Repeat("\x00", limit))
 	n.do("PUT", fid, deflate(strings.Repeat("\x00", limit+1)), "Content-Encoding", "gzip").want(413)

@@ -25,7 +25,7 @@ func FuzzSniff(f *testing.F) {
 
 // Every beginning of two bytes, before text and before bytes that are none.
 func TestSniffAgreesWithTheStandard(t *testing.T) {
-	for _, rest := range []string{"", "text that goes on for a while, and on, and on", "\x00\x01", "HTML><P>"} {
+	for _, rest := range []string{"", "text that goes on, \x00"} {
 		for i := range 1 << 16 {
 			data := append([]byte{byte(i >> 8), byte(i)}, rest...)
 			if got, want := sniff(data), http.DetectContentType(data); got != want {
