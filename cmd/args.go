@@ -149,13 +149,3 @@ func noArgs(_ *cobra.Command, args []string) error {
 	}
 	return usageErrorf("unexpected argument %q", args[0])
 }
-
-// someArgs refuses a command line without positional arguments; what says what they are.
-func someArgs(what string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return usageErrorf("%s needed", what)
-		}
-		return nil
-	}
-}
