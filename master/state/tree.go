@@ -19,8 +19,8 @@ type tree[K cmp.Ordered, V any] struct {
 }
 
 // node is a leaf, with one value per key, or an inner node, with one child per key: keys[i] is at most the
-// first key under kids[i] and above the last one under kids[i-1]; keys[0] is never looked at. No node but
-// the root is ever empty. Nodes are not merged when they get thin: they go when they are empty.
+// first key under kids[i] and above the last one under kids[i-1]. No node is empty between two changes. Nodes are
+// not merged when they get thin: they go when they are empty.
 type node[K cmp.Ordered, V any] struct {
 	edit   uint64 // under which the node may be changed in place
 	keys   []K
@@ -133,6 +133,7 @@ func (n *node[K, V]) set(edit uint64, key K, value V) (added bool, right *node[K
 		return true, n.split(edit, i)
 	}
 	i := n.under(key)
+	n.keys[i] = min(n.keys[i], key) // it may be below all keys
 	added, right = n.ownKid(edit, i).set(edit, key, value)
 	if right == nil {
 		return added, nil
