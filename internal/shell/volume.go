@@ -1,0 +1,256 @@
+package shell
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"weed/client"
+	"weed/internal/blob"
+)
+
+var volumeCommands = []Spec{
+	{
+		Name: "volume.list", Args: "[volumeId…]", Short: "List volumes: all, or those that are named and that the flags select.",
+		Long:    "COPIES counts those that are there of those that the placement asks for. The primary is the first server.",
+		Example: "volume.list -collection=pictures -server=127.0.0.1:8080", Complete: completeVolumes,
+		New: func() Command { return new(volumeList) },
+	},
+	{
+		Name: "volume.grow", Short: "Make volumes ahead of need.",
+		Example: "volume.grow -count=4 -collection=pictures -replication=001",
+		New:     func() Command { return &volumeGrow{count: 1} },
+	},
+	{
+		Name: "volume.mark", Args: "volumeId…", Short: "Make all copies of volumes read-only, or writable again.",
+		Long: "-writable takes back -readonly. A volume that is read-only for another reason stays so: volume.list\n" +
+			"tells the reason.",
+		Example: "volume.mark -readonly 3 4", Complete: completeVolumes,
+		New: func() Command { return new(volumeMark) },
+	},
+}
+
+// parseVolumes reads volume ids.
+func parseVolumes(args []string) ([]uint32, error) {
+	var ids []uint32
+	for _, arg := range args {
+		id, err := blob.ParseVolumeID(arg)
+		if err != nil {
+			return nil, usageErrorf("%q is no volume id", arg)
+		}
+		ids = append(ids, uint32(id))
+	}
+	return ids, nil
+}
+
+// copiesOf counts the copies, strays aside.
+func copiesOf(v *client.Volume) (n int) {
+	for i := range v.Copies {
+		if !v.Copies[i].Stray {
+			n++
+		}
+	}
+	return n
+}
+
+// contents counts what the primary holds, or any other copy while there is no primary.
+func contents(v *client.Volume) (files, deletedBytes uint64) {
+	for i := range v.Copies {
+		if c := &v.Copies[i]; !c.Stray {
+			return c.FileCount, c.DeletedByteCount
+		}
+	}
+	return 0, 0
+}
+
+// wanted counts the copies that the placement asks for.
+func wanted(v *client.Volume) int {
+	placement, err := blob.ParsePlacement(v.Replication)
+	if err != nil {
+		return 1
+	}
+	return placement.Copies()
+}
+
+type volumeList struct {
+	output
+	collection string
+	server     string
+	ids        []uint32
+}
+
+func (c *volumeList) Flags(f *Flags) {
+	f.String(&c.collection, "collection", "name", "Only volumes of this collection.", completeCollections)
+	f.String(&c.server, "server", "host:port", "Only volumes of which this server holds a copy.", completeServers)
+	c.output.Flags(f)
+}
+
+func (c *volumeList) Check(args []string) (err error) {
+	c.ids, err = parseVolumes(args)
+	return err
+}
+
+func (c *volumeList) selects(v *client.Volume) bool {
+	return (c.collection == "" || v.Collection == c.collection) &&
+		(len(c.ids) == 0 || slices.Contains(c.ids, v.ID)) &&
+		(c.server == "" || slices.ContainsFunc(v.Copies, func(at client.VolumeCopy) bool { return at.Server == c.server }))
+}
+
+func (c *volumeList) Run(ctx context.Context, e *Env) error {
+	volumes, err := e.Client.VolumeList(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range c.ids {
+		if !slices.ContainsFunc(volumes, func(v client.Volume) bool { return v.ID == id }) {
+			return fmt.Errorf("there is no volume %d", id)
+		}
+	}
+	volumes = slices.DeleteFunc(volumes, func(v client.Volume) bool { return !c.selects(&v) })
+	return c.print(e, volumes, func(w io.Writer) {
+		t := newTable(">VOLUME", "COLLECTION", "PLACEMENT", "TTL", ">COPIES", ">FILES", ">SIZE", ">GARBAGE", "STATE", "SERVERS")
+		for i := range volumes {
+			v := &volumes[i]
+			files, deletedBytes := contents(v)
+			t.add(v.ID, v.Collection, v.Replication, v.TTL, fmt.Sprintf("%d/%d", copiesOf(v), wanted(v)), files,
+				size(v.Size()), size(deletedBytes), stateOf(v), serversOf(v))
+		}
+		t.write(w)
+	})
+}
+
+// stateOf says whether a volume takes blobs, and why it does not where that is known.
+func stateOf(v *client.Volume) string {
+	if v.Writable {
+		return "writable"
+	}
+	var reasons []string
+	for i := range v.Copies {
+		c := &v.Copies[i]
+		if c.ReadOnly && !c.Stray && c.ReadOnlyReason != "" && !slices.Contains(reasons, c.ReadOnlyReason) {
+			reasons = append(reasons, c.ReadOnlyReason)
+		}
+	}
+	if copiesOf(v) < wanted(v) {
+		reasons = append(reasons, "copies missing")
+	}
+	if len(reasons) == 0 {
+		return "read-only"
+	}
+	return "read-only: " + strings.Join(reasons, ", ")
+}
+
+func serversOf(v *client.Volume) string {
+	var servers []string
+	for i := range v.Copies {
+		server := v.Copies[i].Server
+		if v.Copies[i].Stray {
+			server += " (stray)"
+		}
+		servers = append(servers, server)
+	}
+	return strings.Join(servers, " ")
+}
+
+type volumeGrow struct {
+	noArgs
+	output
+	count int
+	like  client.AssignOptions
+}
+
+func (c *volumeGrow) Flags(f *Flags) {
+	f.Count(&c.count, "count", "number", "How many to make, 1 by default.")
+	f.String(&c.like.Collection, "collection", "name", "The collection that they are for.", completeCollections)
+	f.String(&c.like.Replication, "replication", "xyz", "Their placement; what the masters say by default.", nil)
+	f.String(&c.like.TTL, "ttl", "time", "How long their blobs live, such as 3m, 4h or 5d; for ever by default.", nil)
+	f.String(&c.like.DataCenter, "dataCenter", "name", "Where their primaries must be.", completeDataCenters)
+	f.String(&c.like.Rack, "rack", "name", "Where in the data center.", completeRacks)
+	c.output.Flags(f)
+}
+
+func (c *volumeGrow) Check(args []string) error {
+	if _, err := blob.ParsePlacement(c.like.Replication); err != nil {
+		return usageErrorf("-replication: %v", err)
+	}
+	if _, err := blob.ParseTTL(c.like.TTL); err != nil {
+		return usageErrorf("-ttl: %v", err)
+	}
+	return c.noArgs.Check(args)
+}
+
+func (c *volumeGrow) Run(ctx context.Context, e *Env) error {
+	made, err := e.Client.Grow(ctx, c.count, c.like)
+	if err != nil {
+		return err
+	}
+	err = c.print(e, map[string]int{"asked": c.count, "made": made}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s made.\n", count(made, "volume"))
+	})
+	if err == nil && made < c.count {
+		return fmt.Errorf("only %d of %s could be made: the log of the leader says why", made, count(c.count, "volume"))
+	}
+	return err
+}
+
+type volumeMark struct {
+	output
+	readOnly, writable bool
+	ids                []uint32
+}
+
+func (c *volumeMark) Flags(f *Flags) {
+	f.Switch(&c.readOnly, "readonly", "Take no more blobs.")
+	f.Switch(&c.writable, "writable", "Take blobs again.")
+	c.output.Flags(f)
+}
+
+func (c *volumeMark) Check(args []string) (err error) {
+	switch {
+	case c.readOnly == c.writable:
+		return usageErrorf("give either -readonly or -writable")
+	case len(args) == 0:
+		return usageErrorf("the id of a volume is needed")
+	}
+	c.ids, err = parseVolumes(args)
+	return err
+}
+
+// markReport is one volume as volume.mark prints it.
+type markReport struct {
+	ID       uint32   `json:"id"`
+	ReadOnly bool     `json:"readOnly"` // what the operator wants
+	Servers  []string `json:"servers"`  // all that hold a copy
+}
+
+func (c *volumeMark) Run(ctx context.Context, e *Env) error {
+	var reports []markReport
+	for _, id := range c.ids {
+		servers, err := e.Client.MarkVolume(ctx, id, c.readOnly)
+		if err != nil {
+			return err
+		}
+		reports = append(reports, markReport{id, c.readOnly, servers})
+	}
+	return c.print(e, reports, func(w io.Writer) {
+		state := "no longer marked read-only"
+		if c.readOnly {
+			state = "marked read-only"
+		}
+		for _, r := range reports {
+			fmt.Fprintf(w, "Volume %d is %s on %s.\n", r.ID, state, strings.Join(r.Servers, ", "))
+		}
+	})
+}
+
+func completeVolumes(ctx context.Context, e *Env) ([]string, error) {
+	volumes, err := e.Client.VolumeList(ctx)
+	var ids []string
+	for i := range volumes {
+		ids = append(ids, strconv.FormatUint(uint64(volumes[i].ID), 10))
+	}
+	return ids, err
+}
