@@ -5,7 +5,19 @@
 // to decide where a blob belongs: masters do. It serves a read from the index in memory and one read of
 // the disk.
 //
-// Goroutines: one per connection (package httpx), one for the heartbeat. Run starts them and waits for them.
+// Invariants:
+//   - A byte is only sent if its checksum was verified. An answer that can't be completed is cut off, never
+//     filled up or ended early as if it were whole.
+//   - An upload that does not arrive whole changes nothing, and neither does one that is refused.
+//   - What an uploader, or a foreign volume, says about a blob never frames an answer: types, names and pairs
+//     are checked when they become headers, not only when they come in.
+//   - Not found, deleted, expired and a wrong cookie are one answer. Errors carry no field of the blob.
+//   - A request costs bounded memory: uploads share a budget, downloads are copied up to 64 KiB and streamed
+//     above, and compressed content is gone through once at most.
+//   - A chunk manifest is followed one level deep.
+//
+// Goroutines: one per connection (package httpx), one for the heartbeat, and up to eight while a manifest's
+// chunks are deleted. Run starts them and waits for them.
 //
 //	server, err := volume.New(volume.Config{
 //		Bind: "127.0.0.1:8080", URL: "127.0.0.1:8080",

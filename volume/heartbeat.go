@@ -94,7 +94,7 @@ func (h *heartbeat) beat(ctx context.Context) (answered bool) {
 		err := h.s.client.PostJSON(call, master, wire.PathHeartbeat, message, &reply)
 		cancel()
 		if err == nil {
-			h.answered(master, message, now, &reply)
+			h.answered(master, now, &reply)
 			return true
 		}
 		if ctx.Err() != nil {
@@ -140,7 +140,7 @@ func (h *heartbeat) compose() (*wire.Heartbeat, map[uint32]wire.VolumeInfo) {
 }
 
 // answered takes in what a master replied.
-func (h *heartbeat) answered(master string, message *wire.Heartbeat, now map[uint32]wire.VolumeInfo, reply *wire.HeartbeatReply) {
+func (h *heartbeat) answered(master string, now map[uint32]wire.VolumeInfo, reply *wire.HeartbeatReply) {
 	h.told = now
 	h.full = reply.Resend
 	if reply.VolumeSizeLimitBytes > 0 {

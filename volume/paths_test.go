@@ -48,6 +48,24 @@ func TestMalformedAndUnknownPaths(t *testing.T) {
 	}
 }
 
+// Request targets that are no plain path.
+func TestOtherRequestTargets(t *testing.T) {
+	n := start(t, nil)
+	n.put(fid, "content")
+	a := n.exchange("GET http://elsewhere"+fid+" HTTP/1.1\r\nHost: x\r\n\r\n"+
+		"GET /x/../3/./01637037d6 HTTP/1.1\r\nHost: x\r\n\r\n"+
+		"GET /%33%2C01637037d6 HTTP/1.1\r\nHost: x\r\n\r\n"+
+		"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "GET", "GET", "GET", "OPTIONS")
+	for _, get := range a[:3] {
+		if get.StatusCode != 200 || get.body != "content" {
+			t.Errorf("%d %q", get.StatusCode, get.body)
+		}
+	}
+	if a[3].StatusCode != 204 {
+		t.Errorf("OPTIONS *: %d %q", a[3].StatusCode, a[3].body)
+	}
+}
+
 func TestMethods(t *testing.T) {
 	n := start(t, nil)
 	n.put(fid, "kept")

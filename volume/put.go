@@ -21,12 +21,8 @@ import (
 	"weed/storage"
 )
 
-const (
-	// formOverheadBytes is how much longer than the blob a multipart body may be.
-	formOverheadBytes = 64 << 10
-	// maxPooledGzip bounds the compression buffers that are kept for reuse.
-	maxPooledGzip = 256 << 10
-)
+// formOverheadBytes is how much longer than the blob a multipart body may be.
+const formOverheadBytes = 64 << 10
 
 var (
 	errParameter = errors.New("malformed parameter")
@@ -38,17 +34,17 @@ var (
 // writer is the scratch memory of one PUT.
 type writer struct {
 	needle storage.Needle
-	gzip   []byte
+	gzip   []byte // the content's compressed form
 	text   []byte
+	claim  int64 // held of the server's deflating
 }
 
 var writers = sync.Pool{New: func() any { return new(writer) }}
 
-func (w *writer) release() {
+// release gives back what w holds.
+func (s *Server) release(w *writer) {
 	w.needle = storage.Needle{}
-	if cap(w.gzip) > maxPooledGzip {
-		w.gzip = nil
-	}
+	s.dropGzip(w)
 	writers.Put(w)
 }
 
@@ -71,7 +67,7 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 	}
 	defer body.Release()
 	w := writers.Get().(*writer)
-	defer w.release()
+	defer s.release(w)
 	size, err := s.fill(ctx, w, &p, body.Bytes)
 	if err == nil {
 		if isTrue(ctx.QueryArgs().Peek("fsync")) {
@@ -91,6 +87,9 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 // fill makes w.needle of a request and returns the length in bytes of the content as the client sent it.
 func (s *Server) fill(ctx *fasthttp.RequestCtx, w *writer, p *blob.Path, body []byte) (size int64, err error) {
 	h, limit := &ctx.Request.Header, s.cfg.FileSizeLimitBytes
+	if len(h.PeekCanonical(headerContentRange)) > 0 {
+		return 0, fmt.Errorf("%w: Content-Range: a blob is stored as a whole", errParameter) // RFC 9110 section 14.5
+	}
 	part, err := upload.Parse(h.ContentType(), h.PeekCanonical(headerDisposition), body)
 	if err != nil {
 		return 0, err
@@ -127,7 +126,7 @@ func (s *Server) fill(ctx *fasthttp.RequestCtx, w *writer, p *blob.Path, body []
 	case gzipped:
 		err = inflateTo(io.Discard, n.Data, limit) // what can't be read back is not kept
 	default:
-		w.compress()
+		s.compress(w)
 	}
 	return size, err
 }
@@ -192,19 +191,6 @@ func checkDigests(request, part, data []byte, gzipped bool, limit int64) error {
 
 func isDigest(want []byte, sum hash.Hash) bool {
 	return base64.StdEncoding.EncodeToString(sum.Sum(nil)) == string(bytes.TrimSpace(want))
-}
-
-// compress replaces the content by its gzip form where its type promises and its bytes prove that this
-// saves at least a tenth.
-func (w *writer) compress() {
-	n := &w.needle
-	if !upload.Compressible(n.Mime, upload.Ext(n.Name)) {
-		return
-	}
-	var ok bool
-	if w.gzip, ok = upload.Gzip(w.gzip[:0], n.Data); ok {
-		n.Data, n.Gzipped = w.gzip, true
-	}
 }
 
 // answer tells the client what was stored.

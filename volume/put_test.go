@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,6 +89,8 @@ func TestUploadOfARawBody(t *testing.T) {
 		n.do(method, fid, "--x", "Content-Type", "multipart/mixed; boundary=x").want(201)
 		n.get(fid).is("--x")
 	}
+	n.do("PUT", fid, "part", "Content-Range", "bytes 3-6/9").want(400).says("Content-Range")
+	n.get(fid).is("--x")
 	// Of unknown length.
 	n.send("PUT", fid, io.MultiReader(strings.NewReader("in "), strings.NewReader("chunks"))).want(201).says(`"size":9`)
 	n.get(fid).is("in chunks")
@@ -230,6 +233,37 @@ func TestCompressionOfWhatComesPlain(t *testing.T) {
 			}
 		}
 		n.do("DELETE", fid, "").want(202).is(fmt.Sprintf(`{"size":%d}`, len(c.content)))
+	}
+}
+
+// Content of any length is stored and read alike; compressed content takes bounded memory meanwhile.
+func TestCompressionOfLargeContent(t *testing.T) {
+	n := start(t, func(c *Config) { c.FileSizeLimitBytes, c.UploadBudgetBytes = 2*maxCompressBytes, 4*maxCompressBytes })
+	for _, c := range []struct {
+		size int
+		want string
+	}{{maxPooledGzip + 1, "gzip"}, {maxCompressBytes, "gzip"}, {maxCompressBytes + 1, ""}} {
+		text := strings.Repeat("0123456789abcdef", c.size/16+1)[:c.size]
+		n.upload(fid, "a.txt", text).want(201)
+		n.do("HEAD", fid, "", "Accept-Encoding", "gzip").want(200).has("Content-Encoding", c.want)
+		n.get(fid, "Range", "bytes=-5").want(206).is(text[c.size-5:])
+	}
+	var uploads sync.WaitGroup
+	text := strings.Repeat("0123456789abcdef", 1<<20)
+	for i := range 6 { // together more than may be compressed at a time
+		uploads.Go(func() {
+			a, err := n.try("PUT", fmt.Sprintf("/3,%02x637037d6.txt", i+16), strings.NewReader(text), "Content-Type", "text/plain")
+			if err != nil || a.StatusCode != 201 {
+				t.Errorf("%+v %v", a, err)
+			}
+		})
+	}
+	uploads.Wait()
+	if !n.deflating.TryAcquire(deflatingBytes) {
+		t.Error("memory for compressed content is not given back")
+	}
+	for i := range 6 {
+		n.get(fmt.Sprintf("/3,%02x637037d6", i+16)).want(200).is(text)
 	}
 }
 

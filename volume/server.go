@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/semaphore"
 
 	"weed/client"
 	"weed/internal/httpx"
@@ -23,6 +24,8 @@ type Server struct {
 	metrics *metrics
 	beat    *heartbeat
 	pages   map[string]page
+
+	deflating *semaphore.Weighted // bytes of content whose compressed form is in memory
 
 	ready chan struct{} // closed when addr is known
 	once  sync.Once
@@ -43,6 +46,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, ready: make(chan struct{})}
 	s.budget = httpx.NewBudget(max(cfg.UploadBudgetBytes, cfg.FileSizeLimitBytes+formOverheadBytes), 0)
+	s.deflating = semaphore.NewWeighted(deflatingBytes)
 	s.metrics = newMetrics(s)
 	if s.client, err = client.New(client.Config{Masters: cfg.Masters}); err != nil {
 		return nil, err
@@ -105,7 +109,11 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	p, ok := s.pages[string(path)]
-	if !ok {
+	switch {
+	case !ok && ctx.IsOptions() && string(ctx.RequestURI()) == "*": // the server as a whole
+		allowBlob(ctx)
+		return
+	case !ok:
 		httpx.Error(ctx, fasthttp.StatusNotFound, "nothing is here: blobs are at /volume,key as in /3,01637037d6, figures at /status")
 		return
 	}
@@ -126,6 +134,11 @@ func (s *Server) handleBlob(ctx *fasthttp.RequestCtx, path []byte) {
 		s.delete(ctx, path)
 		s.metrics.delete.count(ctx)
 	default:
-		httpx.Allow(ctx, fasthttp.MethodGet, fasthttp.MethodPut, fasthttp.MethodPost, fasthttp.MethodDelete)
+		allowBlob(ctx)
 	}
+}
+
+// allowBlob tells the methods of blobs, to those who ask and to those who use another one.
+func allowBlob(ctx *fasthttp.RequestCtx) {
+	httpx.Allow(ctx, fasthttp.MethodGet, fasthttp.MethodPut, fasthttp.MethodPost, fasthttp.MethodDelete)
 }
