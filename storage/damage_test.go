@@ -237,11 +237,11 @@ func TestFlippedBit(t *testing.T) {
 	}
 }
 
-// TestTruncated cuts the file to every length. What is whole survives; below the clean mark nothing is cut.
+// TestTruncated cuts the file to every fifth length, which takes every residue modulo 8. What is whole survives; below the clean mark nothing is cut.
 func TestTruncated(t *testing.T) {
 	killed, clean, live := standardVolume(t)
 	records := logRecords(Version3, clean.dat)
-	for length := int64(0); length < int64(len(clean.dat)); length += 3 {
+	for length := int64(0); length < int64(len(clean.dat)); length += 5 * faultStride {
 		for _, state := range []volumeFiles{killed, clean, {dat: killed.dat, meta: killed.meta}} {
 			f := state.clone()
 			f.dat = f.dat[:length]

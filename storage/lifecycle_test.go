@@ -250,8 +250,11 @@ func TestNoFileStaysOpen(t *testing.T) {
 		disk := killed.disk(t)
 		counted := &handles{FS: disk, open: map[*countedFile]bool{}}
 		rng := rand.New(rand.NewPCG(uint64(n), 0))
+		var mu sync.Mutex // guards at and rng
 		at := 0
 		disk.SetFault(func(vfs.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if at++; at == n || n > 40 && rng.IntN(4) == 0 {
 				return syscall.EIO
 			}

@@ -110,7 +110,7 @@ func brief(n *Needle) string {
 	return fmt.Sprintf("%d bytes (%.8x)", len(n.Data), n.Data[:min(4, len(n.Data))])
 }
 
-// checkDisk opens what a crash has left, compares it, appends, and opens it again, twice.
+// checkDisk opens what a crash has left, compares it, appends, and opens it again.
 func (m *model) checkDisk(t *testing.T, disk *vfs.Mem, what string) {
 	t.Helper()
 	if err := m.tryDisk(t, disk); err != nil {
@@ -146,26 +146,19 @@ func (m *model) tryDisk(t *testing.T, disk *vfs.Mem) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	for range 2 {
-		wantIdxAgrees(t, disk, testBase)
-		if s, err = OpenStore(disk, []Directory{{Path: testDir}}, Config{}); err != nil {
-			return err
-		}
-		v, ok := s.Volume(7)
-		if !ok {
-			return errors.New("the volume does not open again")
-		}
-		again := m.snapshot()
-		for key, n := range first {
-			again.keys[key] = keyState{acked: n}
-		}
-		again.keys[after.Key] = keyState{acked: after}
-		if _, err := again.check(v); err != nil {
-			return fmt.Errorf("opened again: %w", err)
-		}
-		if err := s.Close(); err != nil {
-			return err
-		}
+	wantIdxAgrees(t, disk, testBase)
+	if s, err = OpenStore(disk, []Directory{{Path: testDir}}, Config{}); err != nil {
+		return err
 	}
-	return nil
+	if v, ok = s.Volume(7); !ok {
+		return errors.New("the volume does not open again")
+	}
+	again := &model{keys: map[blob.Key]keyState{after.Key: {acked: after}}}
+	for key, n := range first {
+		again.keys[key] = keyState{acked: n}
+	}
+	if _, err := again.check(v); err != nil {
+		return fmt.Errorf("opened again: %w", err)
+	}
+	return s.Close()
 }
