@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -41,8 +42,8 @@ func (c *help) Run(_ context.Context, e *Env) error {
 		sh.listCommands(&page)
 	} else if spec := sh.find(c.name); spec != nil {
 		spec.describe(&page)
-	} else {
-		return unknown("command", "", c.name, sh.names(), sh.nearest)
+	} else { // a complaint of Run is none about the line
+		return errors.New(unknown("command", "", c.name, sh.names(), sh.nearest).Error())
 	}
 	_, err := io.WriteString(e.Out, page.String())
 	return err

@@ -200,7 +200,7 @@ func (s *Shell) Interact(ctx context.Context, lines LineReader, interrupts <-cha
 		case err != nil:
 			return err
 		}
-		if strings.TrimSpace(line) != "" {
+		if line = strings.TrimSpace(line); line != "" {
 			lines.Remember(line)
 		}
 		err = s.runInterruptible(ctx, line, interrupts)

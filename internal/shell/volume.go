@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -15,7 +16,7 @@ import (
 var volumeCommands = []Spec{
 	{
 		Name: "volume.list", Args: "[volumeId…]", Short: "List volumes: all, or those that are named and that the flags select.",
-		Long:    "COPIES counts those that are there of those that the placement asks for. The primary is the first server.",
+		Long:    "COPIES counts those that are there and those that the replication asks for. The primary is the first server.",
 		Example: "volume.list -collection=pictures -server=127.0.0.1:8080", Complete: completeVolumes,
 		New: func() Command { return new(volumeList) },
 	},
@@ -111,7 +112,7 @@ func (c *volumeList) Run(ctx context.Context, e *Env) error {
 	}
 	volumes = slices.DeleteFunc(volumes, func(v client.Volume) bool { return !c.selects(&v) })
 	return c.print(e, volumes, func(w io.Writer) {
-		t := newTable(">VOLUME", "COLLECTION", "PLACEMENT", "TTL", ">COPIES", ">FILES", ">SIZE", ">GARBAGE", "STATE", "SERVERS")
+		t := newTable(">VOLUME", "COLLECTION", "REPLICATION", "TTL", ">COPIES", ">FILES", ">SIZE", ">GARBAGE", "STATE", "SERVERS")
 		for i := range volumes {
 			v := &volumes[i]
 			files, deletedBytes := contents(v)
@@ -165,7 +166,7 @@ type volumeGrow struct {
 func (c *volumeGrow) Flags(f *Flags) {
 	f.Count(&c.count, "count", "number", "How many to make, 1 by default.")
 	f.String(&c.like.Collection, "collection", "name", "The collection that they are for.", completeCollections)
-	f.String(&c.like.Replication, "replication", "xyz", "Their placement; what the masters say by default.", nil)
+	f.String(&c.like.Replication, "replication", "xyz", "Three digits for their copies; what the masters say by default.", nil)
 	f.String(&c.like.TTL, "ttl", "time", "How long their blobs live, such as 3m, 4h or 5d; for ever by default.", nil)
 	f.String(&c.like.DataCenter, "dataCenter", "name", "Where their primaries must be.", completeDataCenters)
 	f.String(&c.like.Rack, "rack", "name", "Where in the data center.", completeRacks)
@@ -227,15 +228,17 @@ type markReport struct {
 }
 
 func (c *volumeMark) Run(ctx context.Context, e *Env) error {
-	var reports []markReport
+	reports := []markReport{} // of those that are done, also when another fails
+	var failed error
 	for _, id := range c.ids {
 		servers, err := e.Client.MarkVolume(ctx, id, c.readOnly)
 		if err != nil {
-			return err
+			failed = err
+			break
 		}
 		reports = append(reports, markReport{id, c.readOnly, servers})
 	}
-	return c.print(e, reports, func(w io.Writer) {
+	err := c.print(e, reports, func(w io.Writer) {
 		state := "no longer marked read-only"
 		if c.readOnly {
 			state = "marked read-only"
@@ -244,6 +247,7 @@ func (c *volumeMark) Run(ctx context.Context, e *Env) error {
 			fmt.Fprintf(w, "Volume %d is %s on %s.\n", r.ID, state, strings.Join(r.Servers, ", "))
 		}
 	})
+	return errors.Join(err, failed)
 }
 
 func completeVolumes(ctx context.Context, e *Env) ([]string, error) {
