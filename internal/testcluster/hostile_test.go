@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -29,7 +31,7 @@ func say(t *testing.T, addr, raw string) []byte {
 	_, _ = io.WriteString(conn, raw)
 	_ = conn.(*net.TCPConn).CloseWrite()
 	answer, err := io.ReadAll(conn)
-	if err, ok := err.(net.Error); ok && err.Timeout() {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("no end of the answer to %.60q", raw)
 	}
 	return answer

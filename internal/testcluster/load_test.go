@@ -1,11 +1,13 @@
 package testcluster_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -75,7 +77,7 @@ func TestSlowClients(t *testing.T) {
 				trickle(conn)
 			}
 			_, err := io.Copy(io.Discard, conn)
-			if err, ok := err.(net.Error); ok && err.Timeout() {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("connection %d, which said %.50q, is still open", i, openings[i%len(openings)])
 			}
 		})

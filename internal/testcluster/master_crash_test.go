@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -159,6 +160,15 @@ func forgetful(t *testing.T, m, v *testcluster.Server, leases []lease) {
 				t.Fatal(a.Err())
 			}
 		}
+	}
+	expect(t, http.StatusOK, "*", http.MethodGet, m.URL("/vol/grow?count=2&collection=after"), "")
+	ids := make(map[string]string)
+	for _, name := range files(t, v.Dir, "*.dat") {
+		id := strings.TrimPrefix(name, "after_")
+		if other, twice := ids[id]; twice {
+			t.Errorf("a volume id was given twice: %s and %s", name, other)
+		}
+		ids[id] = name
 	}
 	for _, fid := range fids {
 		if a := testcluster.Do(http.MethodGet, v.URL("/"+fid.String()), ""); string(a.Body) != fid.String() {
