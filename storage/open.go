@@ -148,7 +148,14 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 	case v.foreign:
 		check.looseBytes, check.looseLength = v.meta.Clean.IdxBytes, v.meta.Clean.DatBytes
 	}
-	load, err := loadIdx(r.idx, check, v.apply)
+	loader := index.NewLoader()
+	load, err := loadIdx(r.idx, check, func(e idxEntry) {
+		if e.deleted() {
+			loader.Delete(e.key)
+		} else {
+			loader.Put(e.key, index.Location{Offset: e.offset, Size: uint32(e.size)})
+		}
+	})
 	if err != nil {
 		return load, err
 	}
@@ -165,12 +172,13 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 		bad = !ofThisLog
 	}
 	if !bad {
+		var replaced index.Replaced
+		v.index, replaced = loader.Map()
+		v.stats.deletedCount.Store(uint64(replaced.Count))
+		v.stats.deletedBytes.Store(uint64(replaced.Bytes))
 		return load, nil
 	}
 	v.cfg.Logger.Warn("index file does not belong to the log, or is damaged, and is rebuilt", "volume", v.id)
-	v.index = index.New()
-	v.stats.deletedCount.Store(0)
-	v.stats.deletedBytes.Store(0)
 	if v.foreign && r.adopted() && v.readOnly.load()&CauseFiles == 0 {
 		// What is built now is a chain from its beginning, and must not be taken for the old file.
 		if err := v.markClean(r.durable, 0); err != nil {
