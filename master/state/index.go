@@ -8,39 +8,50 @@ import (
 
 // index finds the volumes that have something in common by that. Keys without volumes are not in it.
 type index[K cmp.Ordered] struct {
-	sets tree[K, shelf[K]]
+	shelves tree[K, *shelf[K]]
 }
 
 // shelf is the volumes of one key. It keeps the key, so that all its volumes can share one string.
 type shelf[K cmp.Ordered] struct {
-	key K
-	ids idSet
+	edit uint64 // under which it may be changed in place
+	key  K
+	ids  idSet
+}
+
+// own returns the shelf of a key as one that may be changed.
+func (x *index[K]) own(edit uint64, key K) *shelf[K] {
+	s, ok := x.shelves.get(key)
+	switch {
+	case !ok:
+		s = &shelf[K]{edit: edit, key: key}
+	case s.edit == edit:
+		return s
+	default:
+		s = &shelf[K]{edit, s.key, s.ids}
+	}
+	x.shelves.set(edit, s.key, s)
+	return s
 }
 
 // add puts a volume under a key and returns the key as it was first given.
 func (x *index[K]) add(edit uint64, key K, id blob.VolumeID) K {
-	s, ok := x.sets.get(key)
-	if !ok {
-		s.key = key
-	}
+	s := x.own(edit, key)
 	s.ids.set(edit, id, struct{}{})
-	x.sets.set(edit, s.key, s)
 	return s.key
 }
 
 // remove takes a volume from under a key.
 func (x *index[K]) remove(edit uint64, key K, id blob.VolumeID) {
-	s, _ := x.sets.get(key)
-	s.ids.delete(edit, id)
-	if s.ids.len == 0 {
-		x.sets.delete(edit, key)
-		return
+	s := x.own(edit, key)
+	if s.ids.delete(edit, id); s.ids.len == 0 {
+		x.shelves.delete(edit, key)
 	}
-	x.sets.set(edit, s.key, s)
 }
 
 // ids returns the volumes under a key.
 func (x *index[K]) ids(key K) *idSet {
-	s, _ := x.sets.get(key)
-	return &s.ids
+	if s, ok := x.shelves.get(key); ok {
+		return &s.ids
+	}
+	return &idSet{}
 }

@@ -11,16 +11,33 @@ import (
 
 // Machine is one master's copy of the state. Its methods may be called concurrently.
 type Machine struct {
-	table    atomic.Pointer[table]                   // of records, for Volume
-	servers  atomic.Pointer[tree[ServerID, *Server]] // of records, frozen, for Server
-	view     atomic.Pointer[View]                    // of this revision, nil while nobody has asked for it
+	volumes  atomic.Pointer[table]    // of live, for Volume
+	servers  atomic.Pointer[sync.Map] // of live, for Server
+	view     atomic.Pointer[View]     // of this revision, nil while nobody has asked for it
 	revision atomic.Uint64
 
 	mu      sync.RWMutex // guards what follows
-	records records
-	tokens  map[Token]growth // of records.growths
-	touched bool             // by the command that is being applied
-	changed chan struct{}    // closed by the next change; nil while nobody waits
+	live    *live
+	touched bool          // by the command that is being applied
+	changed chan struct{} // closed by the next change; nil while nobody waits
+}
+
+// live is the state with what commands need besides. Only the present has that, views do not.
+type live struct {
+	records
+	tokens map[Token]growth // of growths
+	// known has a *member for each server. It is read without a lock.
+	known *sync.Map
+	// free are the numbers of servers that were removed, spare the lowest one never used.
+	free  []uint32
+	spare uint32
+}
+
+// member is a server as volumes refer to it. The number stands for it in records.held, so that no strings
+// need be compared there; it is no part of the state, other masters have other ones.
+type member struct {
+	*Server
+	number uint32
 }
 
 // records is the state itself. A copy of it is a frozen one if edit grows before the next change.
@@ -29,12 +46,12 @@ type records struct {
 	lastVolume blob.VolumeID // highest volume id given out
 	cluster    ClusterID     // zero while unset
 
-	edit        uint64 // under which tables and trees may be changed in place
+	edit        uint64 // under which tables, trees and indexes may be changed in place
 	volumes     *table
 	count       int                     // of volumes
 	collections index[string]           // volumes by collection
-	held        index[ServerID]         // volumes by member
-	servers     tree[ServerID, *Server] // every member of a volume has a record here
+	held        index[uint32]           // volumes by the number of a member
+	servers     tree[ServerID, *member] // every member of a volume is here
 	removed     idSet                   // volumes removed
 	growths     []growth                // the last MaxTokens CreateVolumes, oldest first; only ever appended to
 }
@@ -47,41 +64,48 @@ type growth struct {
 
 // New returns the state of a cluster that has not been told anything yet.
 func New() *Machine {
-	m := &Machine{tokens: map[Token]growth{}}
-	m.publishServers()
+	m := &Machine{live: newLive()}
+	m.servers.Store(m.live.known)
 	return m
 }
+
+func newLive() *live { return &live{tokens: map[Token]growth{}, known: &sync.Map{}} }
 
 // LastKey returns the highest needle key ever leased, 0 if none was.
 func (m *Machine) LastKey() blob.Key {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.records.lastKey
+	return m.live.lastKey
 }
 
 // LastVolumeID returns the highest volume id ever given out, 0 if none was.
 func (m *Machine) LastVolumeID() blob.VolumeID {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.records.lastVolume
+	return m.live.lastVolume
 }
 
 // ClusterID returns the cluster's id, false while it has none.
 func (m *Machine) ClusterID() (ClusterID, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.records.cluster, m.records.cluster != ClusterID{}
+	return m.live.cluster, m.live.cluster != ClusterID{}
 }
 
 // Volume returns the record of a volume, false if there is none. It takes no lock. While a command for
 // several volumes is being applied it may find some of them changed and others not yet; a View does not.
 func (m *Machine) Volume(id blob.VolumeID) (*Volume, bool) {
-	v := find(m.table.Load(), id)
+	v := find(m.volumes.Load(), id)
 	return v, v != nil
 }
 
 // Server returns the record of a server, false if there is none. It takes no lock.
-func (m *Machine) Server(id ServerID) (*Server, bool) { return m.servers.Load().get(id) }
+func (m *Machine) Server(id ServerID) (*Server, bool) {
+	if at, ok := m.servers.Load().Load(id); ok {
+		return at.(*member).Server, true
+	}
+	return nil, false
+}
 
 // Revision counts the changes of the state, in this process: it starts at 0 and says nothing to another
 // master. What is read after it is at least as new.
@@ -117,7 +141,8 @@ func (m *Machine) Apply(command []byte) any {
 
 // announce makes a change known.
 func (m *Machine) announce() {
-	m.table.Store(m.records.volumes)
+	m.volumes.Store(m.live.volumes)
+	m.servers.Store(m.live.known)
 	m.view.Store(nil)
 	m.revision.Add(1)
 	if m.changed != nil {
@@ -126,15 +151,8 @@ func (m *Machine) announce() {
 	}
 }
 
-// publishServers lets Server see the servers as they are now.
-func (m *Machine) publishServers() {
-	servers := m.records.servers
-	m.records.edit++
-	m.servers.Store(&servers)
-}
-
 func (op leaseKeys) apply(m *Machine) any {
-	r := &m.records
+	r := m.live
 	if op.count == 0 {
 		return fmt.Errorf("%w: a lease of no keys", ErrMalformed)
 	}
@@ -148,11 +166,11 @@ func (op leaseKeys) apply(m *Machine) any {
 }
 
 func (op raiseKeys) apply(m *Machine) any {
-	if r := &m.records; op.above > r.lastKey && op.above <= MaxKey {
+	if r := m.live; op.above > r.lastKey && op.above <= MaxKey {
 		r.lastKey = op.above
 		m.touched = true
 	}
-	return m.records.lastKey
+	return m.live.lastKey
 }
 
 func (op allocateVolumeIDs) apply(m *Machine) any {
@@ -168,7 +186,7 @@ func (op allocateVolumeIDs) apply(m *Machine) any {
 
 // allocate gives out the next count volume ids.
 func (m *Machine) allocate(count uint32) (VolumeIDRange, error) {
-	r := &m.records
+	r := m.live
 	if left := math.MaxUint32 - uint32(r.lastVolume); count > left {
 		return VolumeIDRange{}, fmt.Errorf("%w: %d volume ids asked for, %d left", ErrExhausted, count, left)
 	}
@@ -180,12 +198,12 @@ func (m *Machine) allocate(count uint32) (VolumeIDRange, error) {
 
 func (op raiseVolumeID) apply(m *Machine) any {
 	m.raiseVolumeID(op.above)
-	return m.records.lastVolume
+	return m.live.lastVolume
 }
 
 func (m *Machine) raiseVolumeID(above blob.VolumeID) {
-	if above > m.records.lastVolume {
-		m.records.lastVolume = above
+	if above > m.live.lastVolume {
+		m.live.lastVolume = above
 		m.touched = true
 	}
 }
@@ -195,9 +213,9 @@ func (op setClusterID) apply(m *Machine) any {
 	if op.id == none {
 		return fmt.Errorf("%w: zero cluster id", ErrMalformed)
 	}
-	if m.records.cluster == none {
-		m.records.cluster = op.id
+	if m.live.cluster == none {
+		m.live.cluster = op.id
 		m.touched = true
 	}
-	return m.records.cluster
+	return m.live.cluster
 }

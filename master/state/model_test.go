@@ -321,8 +321,8 @@ func checkIndexes(t interface {
 			held++
 		}
 	}
-	if held != len(on) || v.records.held.sets.len != held {
-		t.Fatalf("volumes on %d servers, of which %d have a record, %d in the index", len(on), held, v.records.held.sets.len)
+	if held != len(on) || v.records.held.shelves.len != held {
+		t.Fatalf("volumes on %d servers, of which %d have a record, %d in the index", len(on), held, v.records.held.shelves.len)
 	}
 }
 

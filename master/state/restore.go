@@ -19,14 +19,9 @@ func (m *Machine) Restore(from io.Reader) error {
 	if err != nil {
 		return err
 	}
-	tokens := make(map[Token]growth, len(restored.growths))
-	for _, g := range restored.growths {
-		tokens[g.token] = g
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.records, m.tokens = *restored, tokens
-	m.publishServers()
+	m.live = restored
 	m.announce()
 	return nil
 }
@@ -48,7 +43,7 @@ var maxContent = map[section]uint32{
 	sectionTokens:      blockRecords * (16 + 8),
 }
 
-func decode(from io.Reader) (*records, error) {
+func decode(from io.Reader) (*live, error) {
 	r := snapshotReader{from: bufio.NewReaderSize(from, 1<<16), sum: crc32.New(castagnoli)}
 	head := make([]byte, len(snapshotMagic)+1)
 	if err := r.read(head); err != nil {
@@ -60,7 +55,7 @@ func decode(from io.Reader) (*records, error) {
 	if version := head[len(snapshotMagic)]; version != snapshotVersion {
 		return nil, fmt.Errorf("%w: version %d is not known", ErrCorrupt, version)
 	}
-	restored := restoration{records: &records{}, tokens: map[Token]struct{}{}}
+	restored := restoration{live: newLive()}
 	last, full := sectionEnd, false // the section before, and whether another of its kind may follow
 	for {
 		sum := r.sum.Sum32()
@@ -75,7 +70,7 @@ func decode(from io.Reader) (*records, error) {
 			if err := restored.finish(); err != nil {
 				return nil, err
 			}
-			return restored.records, r.end(sum, content)
+			return restored.live, r.end(sum, content)
 		}
 		// The first two sections are always there, so that a snapshot without them is a broken one.
 		follows := kind > last && (kind <= last+1 || kind > sectionIDs && last >= sectionIDs)
@@ -139,11 +134,10 @@ func (r *snapshotReader) read(into []byte) error {
 // restoration is a state that is being put together from sections. It takes only what snapshot writes, in
 // that order, so that a state has one encoding.
 type restoration struct {
-	records     *records
+	live        *live
 	collections []string
 	servers     []ServerID
 	lastID      blob.VolumeID // of the last volume
-	tokens      map[Token]struct{}
 }
 
 // take takes in a section. full says that it has as many records as a section can have.
@@ -151,13 +145,13 @@ func (r *restoration) take(kind section, content []byte) (full bool, err error) 
 	f := fields{rest: content}
 	switch kind {
 	case sectionKeys:
-		if r.records.lastKey = blob.Key(f.u64()); r.records.lastKey > MaxKey {
-			f.fail("key %d is outside of the sequence", r.records.lastKey)
+		if r.live.lastKey = blob.Key(f.u64()); r.live.lastKey > MaxKey {
+			f.fail("key %d is outside of the sequence", r.live.lastKey)
 		}
 	case sectionIDs:
-		r.records.lastVolume = blob.VolumeID(f.u32())
+		r.live.lastVolume = blob.VolumeID(f.u32())
 	case sectionCluster:
-		if r.records.cluster = ClusterID(f.take(len(ClusterID{}))); r.records.cluster == (ClusterID{}) {
+		if r.live.cluster = ClusterID(f.take(len(ClusterID{}))); r.live.cluster == (ClusterID{}) {
 			f.fail("zero cluster id")
 		}
 	case sectionCollections:
@@ -205,13 +199,13 @@ func (r *restoration) server(f *fields) {
 	}
 	if f.err == nil {
 		r.servers = append(r.servers, s.ID)
-		r.records.servers.set(r.records.edit, s.ID, &s)
+		r.live.putServer(nil, s)
 	}
 }
 
 func (r *restoration) volume(f *fields) {
 	v := &Volume{ID: f.volumeID()}
-	if v.ID <= r.lastID || v.ID > r.records.lastVolume || r.records.count >= MaxVolumes {
+	if v.ID <= r.lastID || v.ID > r.live.lastVolume || r.live.count >= MaxVolumes {
 		f.fail("volume %d is out of order, not given out, or one too many", v.ID)
 	}
 	r.lastID = v.ID
@@ -236,7 +230,7 @@ func (r *restoration) volume(f *fields) {
 	v.Primary = v.Members[0]
 	f.check(v.checkOrder)
 	if f.err == nil {
-		r.records.put(nil, v)
+		r.live.put(nil, v)
 	}
 }
 
@@ -252,32 +246,31 @@ func pick[T ~string](f *fields, names []T) T {
 
 func (r *restoration) removed(f *fields) {
 	id := f.volumeID()
-	last := r.records.removed.last()
-	if id <= last || id > r.records.lastVolume || find(r.records.volumes, id) != nil {
+	last := r.live.removed.last()
+	if id <= last || id > r.live.lastVolume || find(r.live.volumes, id) != nil {
 		f.fail("removed volume %d is out of order, not given out, or there", id)
 	}
 	if f.err == nil {
-		r.records.removed.set(r.records.edit, id, struct{}{})
+		r.live.removed.set(r.live.edit, id, struct{}{})
 	}
 }
 
 func (r *restoration) growth(f *fields) {
 	g := growth{Token(f.take(len(Token{}))), VolumeIDRange{f.volumeID(), f.volumeID()}}
-	if g.ids.First > g.ids.Last || g.ids.Last-g.ids.First >= MaxBatch || g.ids.Last > r.records.lastVolume {
+	if g.ids.First > g.ids.Last || g.ids.Last-g.ids.First >= MaxBatch || g.ids.Last > r.live.lastVolume {
 		f.fail("token for volumes %d to %d", g.ids.First, g.ids.Last)
 	}
-	if _, twice := r.tokens[g.token]; twice || g.token == (Token{}) || len(r.tokens) >= MaxTokens {
+	if _, twice := r.live.tokens[g.token]; twice || g.token == (Token{}) || len(r.live.tokens) >= MaxTokens {
 		f.fail("token %x is zero, there already, or one too many", g.token)
 	}
 	if f.err == nil {
-		r.tokens[g.token] = struct{}{}
-		r.records.growths = append(r.records.growths, g)
+		r.live.remember(g)
 	}
 }
 
 // finish checks what only the whole shows.
 func (r *restoration) finish() error {
-	if used := r.records.collections.sets.len; used != len(r.collections) {
+	if used := r.live.collections.shelves.len; used != len(r.collections) {
 		return fmt.Errorf("%w: %d collections for volumes of %d", ErrCorrupt, len(r.collections), used)
 	}
 	return nil

@@ -3,34 +3,57 @@ package state
 import "fmt"
 
 func (op putServer) apply(m *Machine) any {
-	r := &m.records
-	known, ok := r.servers.get(op.server.ID)
-	if ok && *known == op.server {
-		return known
+	l := m.live
+	known := l.member(op.server.ID)
+	if known != nil && *known.Server == op.server {
+		return known.Server
 	}
-	if !ok && r.servers.len >= MaxServers {
-		return fmt.Errorf("%w: %d servers", ErrExhausted, r.servers.len)
+	if known == nil && l.servers.len >= MaxServers {
+		return fmt.Errorf("%w: %d servers", ErrExhausted, l.servers.len)
 	}
-	s := op.server
-	if ok {
-		s.ID = known.ID // the string that its volumes share
-	}
-	r.servers.set(r.edit, s.ID, &s)
-	m.publishServers()
 	m.touched = true
+	return l.putServer(known, op.server)
+}
+
+// member returns a server, nil if there is none.
+func (l *live) member(id ServerID) *member {
+	if at, ok := l.known.Load(id); ok {
+		return at.(*member)
+	}
+	return nil
+}
+
+// putServer writes a server's record in the place of that of known, which is nil for a new one.
+func (l *live) putServer(known *member, s Server) *Server {
+	now := &member{Server: &s}
+	switch n := len(l.free); {
+	case known != nil:
+		s.ID = known.ID // the string that its volumes share
+		now.number = known.number
+	case n > 0:
+		now.number = l.free[n-1]
+		l.free = l.free[:n-1]
+	default:
+		now.number = l.spare
+		l.spare++
+	}
+	l.servers.set(l.edit, s.ID, now)
+	l.known.Store(s.ID, now)
 	return &s
 }
 
 func (op removeServer) apply(m *Machine) any {
-	r := &m.records
-	if held := r.held.ids(op.id).len; held > 0 {
-		return fmt.Errorf("%w: %s is a member of %d", ErrServerInUse, op.id, held)
-	}
-	if _, ok := r.servers.get(op.id); !ok {
+	l := m.live
+	known := l.member(op.id)
+	if known == nil {
 		return false
 	}
-	r.servers.delete(r.edit, op.id)
-	m.publishServers()
+	if held := l.held.ids(known.number).len; held > 0 {
+		return fmt.Errorf("%w: %s is a member of %d", ErrServerInUse, op.id, held)
+	}
+	l.servers.delete(l.edit, op.id)
+	l.known.Delete(op.id)
+	l.free = append(l.free, known.number)
 	m.touched = true
 	return true
 }

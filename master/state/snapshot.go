@@ -50,14 +50,14 @@ func (s *snapshot) WriteTo(to io.Writer) (int64, error) {
 		w.section(sectionCluster, r.cluster[:])
 	}
 	collections := map[string]uint32{}
-	r.collections.sets.each(func(name string, _ shelf[string]) bool {
+	r.collections.shelves.each(func(name string, _ *shelf[string]) bool {
 		collections[name] = uint32(len(collections))
 		return w.record(sectionCollections, appendText(w.block, name))
 	})
 	servers := make(map[ServerID]uint32, r.servers.len)
-	r.servers.each(func(id ServerID, s *Server) bool {
+	r.servers.each(func(id ServerID, at *member) bool {
 		servers[id] = uint32(len(servers))
-		return w.record(sectionServers, appendServer(w.block, s))
+		return w.record(sectionServers, appendServer(w.block, at.Server))
 	})
 	for v := range eachVolume(r.volumes) {
 		w.record(sectionVolumes, appendVolume(w.block, v, collections, servers))

@@ -158,7 +158,7 @@ func TestSnapshotBytes(t *testing.T) {
 	}
 	if id, _ := m.ClusterID(); m.LastKey() != 0x1122334455667788 || m.LastVolumeID() != 0x01020304 ||
 		id != (ClusterID{0xab, 15: 0xcd}) || m.View().VolumeCount() != 0 || m.View().ServerCount() != 0 {
-		t.Errorf("restored %+v", m.records)
+		t.Errorf("restored %+v", m.live.records)
 	}
 	if got := encoded(t, m); !bytes.Equal(got, golden) {
 		t.Errorf("encoded\n%s, want\n%s", hex.Dump(got), hex.Dump(golden))

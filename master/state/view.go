@@ -25,8 +25,8 @@ func (m *Machine) View() *View {
 	if v := m.view.Load(); v != nil {
 		return v
 	}
-	v := &View{records: m.records, revision: m.revision.Load()}
-	m.records.edit++
+	v := &View{records: m.live.records, revision: m.revision.Load()}
+	m.live.edit++
 	m.view.Store(v)
 	return v
 }
@@ -59,7 +59,15 @@ func (v *View) VolumesIn(collection string) iter.Seq[*Volume] {
 
 // VolumesOn yields the volumes that a server is a member of by id.
 func (v *View) VolumesOn(server ServerID) iter.Seq[*Volume] {
-	return v.these(v.records.held.ids(server))
+	return v.these(v.heldBy(server))
+}
+
+// heldBy returns the volumes that a server is a member of.
+func (v *View) heldBy(server ServerID) *idSet {
+	if at, ok := v.records.servers.get(server); ok {
+		return v.records.held.ids(at.number)
+	}
+	return &idSet{}
 }
 
 func (v *View) these(ids *idSet) iter.Seq[*Volume] {
@@ -69,18 +77,23 @@ func (v *View) these(ids *idSet) iter.Seq[*Volume] {
 }
 
 // VolumeCountOn returns the number of volumes that a server is a member of.
-func (v *View) VolumeCountOn(server ServerID) int { return v.records.held.ids(server).len }
+func (v *View) VolumeCountOn(server ServerID) int { return v.heldBy(server).len }
 
 // Collections yields the collections that have volumes, in the order of their names, with the number of
 // their volumes.
 func (v *View) Collections() iter.Seq2[string, int] {
 	return func(yield func(string, int) bool) {
-		v.records.collections.sets.each(func(name string, s shelf[string]) bool { return yield(name, s.ids.len) })
+		v.records.collections.shelves.each(func(name string, s *shelf[string]) bool { return yield(name, s.ids.len) })
 	}
 }
 
 // Server returns the record of a server, false if there is none.
-func (v *View) Server(id ServerID) (*Server, bool) { return v.records.servers.get(id) }
+func (v *View) Server(id ServerID) (*Server, bool) {
+	if at, ok := v.records.servers.get(id); ok {
+		return at.Server, true
+	}
+	return nil, false
+}
 
 // ServerCount returns the number of servers.
 func (v *View) ServerCount() int { return v.records.servers.len }
@@ -88,7 +101,7 @@ func (v *View) ServerCount() int { return v.records.servers.len }
 // Servers yields all servers in the order of their addresses.
 func (v *View) Servers() iter.Seq[*Server] {
 	return func(yield func(*Server) bool) {
-		v.records.servers.each(func(_ ServerID, s *Server) bool { return yield(s) })
+		v.records.servers.each(func(_ ServerID, at *member) bool { return yield(at.Server) })
 	}
 }
 

@@ -9,18 +9,18 @@ import (
 
 func (op createVolumes) apply(m *Machine) any {
 	count := len(op.groups)
-	if made, ok := m.tokens[op.token]; ok {
+	if made, ok := m.live.tokens[op.token]; ok {
 		if made.ids.Len() != count {
 			return fmt.Errorf("%w: the token stands for %d volumes, not %d", ErrMalformed, made.ids.Len(), count)
 		}
 		return made.ids
 	}
-	r := &m.records
-	if r.count+count > MaxVolumes {
-		return fmt.Errorf("%w: %d volumes, at most %d", ErrExhausted, r.count, MaxVolumes)
+	l := m.live
+	if l.count+count > MaxVolumes {
+		return fmt.Errorf("%w: %d volumes, at most %d", ErrExhausted, l.count, MaxVolumes)
 	}
 	for i := range op.groups {
-		if err := r.intern(&op.groups[i]); err != nil {
+		if err := l.intern(&op.groups[i]); err != nil {
 			return err
 		}
 	}
@@ -31,19 +31,18 @@ func (op createVolumes) apply(m *Machine) any {
 	for i, g := range op.groups {
 		m.put(nil, &Volume{ID: ids.First + blob.VolumeID(i), Layout: op.layout, State: Creating, Epoch: 1, Group: g})
 	}
-	m.remember(growth{op.token, ids})
+	l.remember(growth{op.token, ids})
 	return ids
 }
 
 // remember keeps what a token stands for, and forgets the oldest one when there are too many.
-func (m *Machine) remember(g growth) {
-	r := &m.records
-	if len(r.growths) == MaxTokens {
-		delete(m.tokens, r.growths[0].token)
-		r.growths = r.growths[1:]
+func (l *live) remember(g growth) {
+	if len(l.growths) == MaxTokens {
+		delete(l.tokens, l.growths[0].token)
+		l.growths = l.growths[1:]
 	}
-	r.growths = append(r.growths, g)
-	m.tokens[g.token] = g
+	l.growths = append(l.growths, g)
+	l.tokens[g.token] = g
 }
 
 // outcomes collects what comes of each element of a batch.
@@ -71,8 +70,8 @@ func conflict(v *Volume) (*Volume, error) { return v, &ConflictError{Current: v}
 func (op adoptVolumes) apply(m *Machine) any { return outcomes(op.volumes, m.adopt) }
 
 func (m *Machine) adopt(asked *Volume) (*Volume, error) {
-	r := &m.records
-	switch known, err := r.volume(asked.ID); {
+	l := m.live
+	switch known, err := l.volume(asked.ID); {
 	case err == nil && known.Layout == asked.Layout && known.State == asked.State &&
 		known.Epoch == asked.Epoch && known.equal(&asked.Group):
 		return known, nil
@@ -81,11 +80,11 @@ func (m *Machine) adopt(asked *Volume) (*Volume, error) {
 	case err == ErrRemoved:
 		return nil, err
 	}
-	if r.count >= MaxVolumes {
-		return nil, fmt.Errorf("%w: %d volumes", ErrExhausted, r.count)
+	if l.count >= MaxVolumes {
+		return nil, fmt.Errorf("%w: %d volumes", ErrExhausted, l.count)
 	}
 	v := *asked
-	if err := r.intern(&v.Group); err != nil {
+	if err := l.intern(&v.Group); err != nil {
 		return nil, err
 	}
 	m.raiseVolumeID(v.ID)
@@ -95,7 +94,7 @@ func (m *Machine) adopt(asked *Volume) (*Volume, error) {
 func (op setStates) apply(m *Machine) any { return outcomes(op.changes, m.setState) }
 
 func (m *Machine) setState(c *StateChange) (*Volume, error) {
-	v, err := m.records.volume(c.ID)
+	v, err := m.live.volume(c.ID)
 	switch {
 	case err != nil:
 		return nil, err
@@ -112,7 +111,7 @@ func (m *Machine) setState(c *StateChange) (*Volume, error) {
 func (op reconfigure) apply(m *Machine) any { return outcomes(op.changes, m.regroup) }
 
 func (m *Machine) regroup(c *GroupChange) (*Volume, error) {
-	v, err := m.records.volume(c.ID)
+	v, err := m.live.volume(c.ID)
 	switch {
 	case err != nil:
 		return nil, err
@@ -121,7 +120,7 @@ func (m *Machine) regroup(c *GroupChange) (*Volume, error) {
 	case v.Epoch != c.Epoch || v.State == Deleting:
 		return conflict(v)
 	}
-	if err := m.records.intern(&c.Group); err != nil {
+	if err := m.live.intern(&c.Group); err != nil {
 		return v, err
 	}
 	next := *v
@@ -134,7 +133,7 @@ func (op removeVolumes) apply(m *Machine) any {
 }
 
 func (m *Machine) remove(id blob.VolumeID) (*Volume, error) {
-	v, err := m.records.volume(id)
+	v, err := m.live.volume(id)
 	switch {
 	case err == ErrRemoved:
 		return nil, nil
@@ -144,56 +143,57 @@ func (m *Machine) remove(id blob.VolumeID) (*Volume, error) {
 		return conflict(v)
 	}
 	m.put(v, nil)
-	m.records.removed.set(m.records.edit, id, struct{}{})
+	m.live.removed.set(m.live.edit, id, struct{}{})
 	return v, nil
 }
 
 // intern replaces the members of a group by the very strings of their server records.
-func (r *records) intern(g *Group) error {
-	for i, member := range g.Members {
-		s, ok := r.servers.get(member)
-		if !ok {
-			return fmt.Errorf("%w: %s", ErrNoServer, member)
+func (l *live) intern(g *Group) error {
+	for i, id := range g.Members {
+		at := l.member(id)
+		if at == nil {
+			return fmt.Errorf("%w: %s", ErrNoServer, id)
 		}
-		g.Members[i] = s.ID
+		g.Members[i] = at.ID
 	}
 	g.Primary = g.Members[0]
 	return nil
 }
 
-// put replaces a volume's record by another one, in the table and in what is derived from it. before is nil
-// for a new volume, after for one that is taken out. It returns after.
+// put replaces a volume's record by another one. before is nil for a new volume, after for one that is taken
+// out. It returns after.
 func (m *Machine) put(before, after *Volume) *Volume {
 	m.touched = true
-	m.records.put(before, after)
+	m.live.put(before, after)
 	return after
 }
 
-func (r *records) put(before, after *Volume) {
-	var none Volume
-	old, now := before, after
-	if old == nil {
-		old = &none
+// put changes the table and what is derived from it.
+func (l *live) put(before, after *Volume) {
+	var id blob.VolumeID
+	var old, now []ServerID
+	if before != nil {
+		id, old = before.ID, before.Members
 	}
-	if now == nil {
-		now = &none
+	if after != nil {
+		id, now = after.ID, after.Members
 	}
 	if before == nil {
-		r.count++
-		now.Collection = r.collections.add(r.edit, now.Collection, now.ID)
+		l.count++
+		after.Collection = l.collections.add(l.edit, after.Collection, id)
 	} else if after == nil {
-		r.count--
-		r.collections.remove(r.edit, old.Collection, old.ID)
+		l.count--
+		l.collections.remove(l.edit, before.Collection, id)
 	}
-	for _, member := range now.Members {
-		if !slices.Contains(old.Members, member) {
-			r.held.add(r.edit, member, now.ID)
+	for _, server := range now {
+		if !slices.Contains(old, server) {
+			l.held.add(l.edit, l.member(server).number, id)
 		}
 	}
-	for _, member := range old.Members {
-		if !slices.Contains(now.Members, member) {
-			r.held.remove(r.edit, member, old.ID)
+	for _, server := range old {
+		if !slices.Contains(now, server) {
+			l.held.remove(l.edit, l.member(server).number, id)
 		}
 	}
-	r.volumes = place(r.volumes, r.edit, max(old.ID, now.ID), after)
+	l.volumes = place(l.volumes, l.edit, id, after)
 }
