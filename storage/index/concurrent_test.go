@@ -15,7 +15,7 @@ import (
 // key and the round that wrote it: a reader must never see another key's, one that was not written yet,
 // or one that was outdated before the read began.
 func TestReadersSeeValidLocations(t *testing.T) {
-	const keys, rounds, readers = 20_000, 4, 3
+	const keys, rounds, readers = 12_000, 2, 2
 	m := index.New()
 	// writing holds the step that the writer is at for each key, written the one that is done. In round r
 	// a key takes step 2r+1, a put, and 2r+2, a deletion, but for every fifth key, which is never deleted.

@@ -20,7 +20,7 @@ func FuzzOps(f *testing.F) {
 	}
 	names := slices.Sorted(maps.Keys(keySpaces))
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		if len(ops) == 0 || len(ops) > 1<<10 {
+		if len(ops) == 0 || len(ops) > 1<<8 {
 			return
 		}
 		key := keySpaces[names[int(ops[0])%len(names)]]
@@ -36,9 +36,11 @@ func FuzzOps(f *testing.F) {
 			m.delete(t, key(i))
 			l.Delete(key(i))
 		}
-		for ops = ops[1:]; len(ops) >= 4; ops = ops[4:] {
+		steps := uint64(0)
+		for ops = ops[1:]; len(ops) >= 4 && steps < 12_000; ops = ops[4:] {
 			i, arg := uint64(binary.LittleEndian.Uint16(ops[1:])), uint32(ops[3])
 			run := uint64(arg) * 8
+			steps += run
 			switch ops[0] % 7 {
 			case 0:
 				put(i, arg<<24|arg)

@@ -148,7 +148,7 @@ func TestModel(t *testing.T) {
 		m := newModel()
 		next := uint64(0)
 		run := func(t *rapid.T, each func(i uint64)) {
-			n := rapid.Uint64Range(1, 3000).Draw(t, "n")
+			n := rapid.Uint64Range(1, 600).Draw(t, "n")
 			start := rapid.Uint64Range(0, 20000).Draw(t, "start")
 			stride := rapid.SampledFrom([]uint64{1, 7, 6007, math.MaxUint64}).Draw(t, "stride")
 			for i := range n {
@@ -158,7 +158,7 @@ func TestModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"append": func(t *rapid.T) {
 				loc := locations().Draw(t, "loc")
-				for range rapid.IntRange(1, 9000).Draw(t, "n") {
+				for range rapid.IntRange(1, 2500).Draw(t, "n") {
 					m.put(t, key(next), loc)
 					next++
 					loc.Offset = max(1, loc.Offset+loc.Size%999)

@@ -31,17 +31,22 @@ func measure(t *testing.T, fill func() *index.Map) int64 {
 	return grown
 }
 
-// TestMemory holds a million needles to 8 bytes each, slack included, however they came in.
+// TestMemory holds a million needles to 8 bytes each, slack included, however they came in, and random
+// 64-bit keys to twice that.
 func TestMemory(t *testing.T) {
-	const n = 1_000_000
+	scale := 1
+	if raceDetector {
+		scale = 10 // it is ten times slower, and one goroutine has no races
+	}
 	for _, c := range []struct {
 		name  string
+		n     int
 		limit float64
-		fill  func() *index.Map
+		fill  func(n int) *index.Map
 	}{
-		{"rising keys", 8, func() *index.Map { m, _ := filled(n, 64<<10); return m }},
-		{"small needles", 5, func() *index.Map { m, _ := filled(n, 1<<10); return m }},
-		{"loaded", 8, func() *index.Map {
+		{"rising keys", 1_000_000, 8, func(n int) *index.Map { m, _ := filled(n, 64<<10); return m }},
+		{"small needles", 1_000_000, 5, func(n int) *index.Map { m, _ := filled(n, 1<<10); return m }},
+		{"loaded", 1_000_000, 8, func(n int) *index.Map {
 			l, v := index.NewLoader(), newVolume(64<<10)
 			for range n {
 				l.Put(v.next())
@@ -49,15 +54,15 @@ func TestMemory(t *testing.T) {
 			m, _ := l.Map()
 			return m
 		}},
-		{"keys in random order", 8, func() *index.Map {
+		{"keys in random order", 1_000_000, 8, func(n int) *index.Map {
 			m, v := index.New(), newVolume(64<<10)
 			for _, i := range v.rng.Perm(n) {
 				m.Put(blob.Key(i*7), v.place())
 			}
 			return m
 		}},
-		{"random 64-bit keys", 16, func() *index.Map {
-			m, v := index.New(), newVolume(32<<10)
+		{"random 64-bit keys", 200_000, 16, func(n int) *index.Map {
+			m, v := index.New(), newVolume(64<<10)
 			for range n {
 				m.Put(blob.Key(v.rng.Uint64()), v.place())
 			}
@@ -65,7 +70,8 @@ func TestMemory(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := float64(measure(t, c.fill)) / n
+			n := c.n / scale
+			got := float64(measure(t, func() *index.Map { return c.fill(n) })) / float64(n)
 			t.Logf("%.2f bytes a needle", got)
 			if got > c.limit {
 				t.Errorf("%.2f bytes a needle, want at most %g", got, c.limit)
@@ -76,7 +82,10 @@ func TestMemory(t *testing.T) {
 
 // TestMemoryIsReused overwrites, deletes and reinserts many times: memory follows the live needles.
 func TestMemoryIsReused(t *testing.T) {
-	const n = 100_000
+	n := 50_000
+	if raceDetector {
+		n = 20_000
+	}
 	rng := rand.New(rand.NewPCG(5, 5))
 	m, v := index.New(), newVolume(32<<10)
 	put := func(keys []int) {
@@ -84,8 +93,9 @@ func TestMemoryIsReused(t *testing.T) {
 			m.Put(blob.Key(key), v.place())
 		}
 	}
-	atMost := func(what string, limit int64) {
+	atMost := func(what string, bytes int) {
 		t.Helper()
+		limit := int64(bytes)
 		t.Logf("%s: %d needles in %d bytes", what, m.Len(), m.Bytes())
 		if m.Bytes() > limit {
 			t.Errorf("%s: %d needles take %d bytes, want at most %d", what, m.Len(), m.Bytes(), limit)
