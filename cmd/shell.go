@@ -33,7 +33,7 @@ func newShell() *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			addresses, err := parseMasters("master", masters)
 			if err != nil {
 				return err
@@ -42,7 +42,7 @@ func newShell() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer c.Close()
+			defer func() { err = errors.Join(err, c.Close()) }()
 			cfg := shell.Config{Client: c, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(), Nearest: nearest}
 			if cmd.Flags().Changed("c") {
 				err = runScript(cmd.Context(), cfg, script)
@@ -66,9 +66,9 @@ func newShell() *cobra.Command {
 // runScript runs the commands of -c. Questions are asked where somebody sees them.
 func runScript(ctx context.Context, cfg shell.Config, script string) error {
 	if shell.IsTerminal() {
-		cfg.Ask = func(question string) (string, error) {
+		cfg.Ask = func(question string) (answer string, err error) {
 			terminal := shell.NewTerminal(nil)
-			defer terminal.Close()
+			defer func() { err = errors.Join(err, terminal.Close()) }()
 			return terminal.Line(question)
 		}
 	}
