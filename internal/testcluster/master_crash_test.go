@@ -25,8 +25,8 @@ type lease struct {
 // assign asks for count fids; ok is false when the master is away.
 func assign(master *testcluster.Server, count int) (fid blob.FileID, ok bool, err error) {
 	a := testcluster.Do(http.MethodGet, master.URL(fmt.Sprint("/dir/assign?count=", count)), "")
-	if a.Status == 0 || a.Status == http.StatusServiceUnavailable || a.Status == http.StatusNotFound {
-		return fid, false, nil // nobody there, no leader yet, or no volume server has reported yet
+	if a.Status == 0 || a.Status == http.StatusServiceUnavailable {
+		return fid, false, nil // nobody there, no leader yet, or the volume servers have not reported yet
 	}
 	var answer struct {
 		FID   string `json:"fid"`
