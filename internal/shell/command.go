@@ -142,7 +142,7 @@ func (c *consent) obtain(ctx context.Context, e *Env, plan string) error {
 	}
 	answer, err := e.Ask(ctx, "Type yes to go on: ")
 	switch {
-	case err == io.EOF || errors.Is(err, ErrInterrupted):
+	case errors.Is(err, io.EOF) || errors.Is(err, ErrInterrupted):
 		return errNoConsent
 	case err != nil:
 		return err

@@ -178,6 +178,7 @@ func TestConsent(t *testing.T) {
 		{"", false, "collection.delete: not done"},
 		{ErrInterrupted, false, "collection.delete: not done"},
 		{io.EOF, false, "collection.delete: not done"},
+		{errors.Join(io.EOF, nil), false, "collection.delete: not done"},
 		{io.ErrClosedPipe, false, "collection.delete: " + io.ErrClosedPipe.Error()},
 	} {
 		p := types(c.answer)
