@@ -91,7 +91,7 @@ func TestNeedlesWithHostileFields(t *testing.T) {
 	n := start(t, nil)
 	v, _ := n.store.Volume(3)
 	for _, needle := range []storage.Needle{
-		{Name: []byte("a\r\nX-Injected: 1\r\n\r\nb.txt")},
+		{Name: []byte("a\r\nX-Injected: 1\r\x01\nb.txt")},
 		{Mime: []byte("text/plain\r\nX-Injected: 1")},
 		{Mime: []byte("text/\x00\xff")},
 		{Pairs: []byte(`{"X-A":"b\r\nX-Injected: 1","X-B\r\nX-Injected":"1","X Injected":"1","":"1","X-Injected:":"1"}`)},
@@ -107,6 +107,9 @@ func TestNeedlesWithHostileFields(t *testing.T) {
 			a := n.do(method, fid, "").want(200).has("X-Injected", "", "X-A", "", "Content-Length", "7")
 			if method == "GET" {
 				a.is("content")
+			}
+			if len(needle.Name) > 0 {
+				a.has("Content-Disposition", `inline; filename="aX-Injected: 1b.txt"`)
 			}
 			if a.Close || len(a.TransferEncoding) > 0 {
 				t.Errorf("%s: %+v", needle.Pairs, a.Header)

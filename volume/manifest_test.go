@@ -153,8 +153,10 @@ func TestChunksThatAreNotThere(t *testing.T) {
 	if got, err := a.try("GET", fid, nil); err == nil {
 		t.Errorf("%d, %d bytes, and no error", got.StatusCode, len(got.body))
 	}
-	a.put("/4,101637037d6"[:1]+"3,201637037d6", "x")
 	// One of another length is as bad.
+	a.put("/3,102637037d6", content[60_000:]+"x")
+	a.get(fid, "Range", "bytes=60000-60001").want(500)
+	a.put("/3,102637037d6", content[60_000:90_000])
 	b.put("/4,101637037d6", content[30_000:59_999])
 	a.get(fid, "Range", "bytes=30000-").want(500)
 	b.put("/4,101637037d6", content[30_000:60_000])
@@ -178,7 +180,10 @@ func TestManifestsAreNotFollowedInCircles(t *testing.T) {
 	link := func(fid string) string {
 		return fmt.Sprintf(`{"size":9,"chunks":[{"fid":%q,"offset":0,"size":9}]}`, fid)
 	}
-	a.put("/3,01637037d6?cm=true", link("3,01637037d6"))
+	// One that is as long as it says its chunk is.
+	self := link("3,01637037d6")
+	self = strings.ReplaceAll(self, "9", fmt.Sprint(len(self)+2))
+	a.put("/3,01637037d6?cm=true", self)
 	a.put("/3,02637037d6?cm=true", link("4,02637037d6"))
 	b.put("/4,02637037d6?cm=true", link("3,02637037d6"))
 	for _, path := range []string{"/3,01637037d6", "/3,02637037d6"} {
@@ -186,6 +191,7 @@ func TestManifestsAreNotFollowedInCircles(t *testing.T) {
 		a.get(path, "Range", "bytes=1-2").want(500)
 	}
 	b.get("/4,02637037d6").want(500)
+	a.get("/3,01637037d6?cm=false").want(200).has("Content-Length", fmt.Sprint(len(self))).says(fmt.Sprintf(`"size":%d}]`, len(self)))
 	// The needle that was named goes as a chunk of itself.
 	a.do("DELETE", "/3,01637037d6", "")
 	a.get("/3,01637037d6").want(404)
