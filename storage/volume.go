@@ -69,6 +69,9 @@ func (v *Volume) ID() blob.VolumeID { return v.id }
 // Collection returns the collection's name, "" for the default one.
 func (v *Volume) Collection() string { return v.collection }
 
+// Placement returns how many copies the volume is to have, and where.
+func (v *Volume) Placement() blob.Placement { return v.superblock.Placement }
+
 // TTL returns the volume's time to live.
 func (v *Volume) TTL() blob.TTL { return v.superblock.TTL }
 

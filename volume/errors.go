@@ -41,6 +41,7 @@ var errorTable = []struct {
 	{storage.ErrTooLarge, fasthttp.StatusRequestEntityTooLarge, "", 0},
 	{storage.ErrNoSpace, fasthttp.StatusInsufficientStorage, "the disk is full: free some room or ask for another volume", 0},
 	{storage.ErrFull, fasthttp.StatusServiceUnavailable, "the volume is full: ask the master for another one", 1},
+	{errCopies, fasthttp.StatusServiceUnavailable, "", 0},
 	{storage.ErrReadOnly, fasthttp.StatusServiceUnavailable, "", 5},
 	{storage.ErrClosed, fasthttp.StatusServiceUnavailable, "the volume is being closed: try again", 1},
 	{storage.ErrVolumeExists, fasthttp.StatusConflict, "", 0},

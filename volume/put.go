@@ -26,9 +26,11 @@ const formOverheadBytes = 64 << 10
 
 var (
 	errParameter = errors.New("malformed parameter")
-	errDigest    = errors.New("Content-MD5 does not match the content: send it again")
-	errCoding    = errors.New("Content-Encoding is not known: send the content plain or with gzip")
-	errTooLarge  = errors.New("the file is larger than this server takes")
+	// errCopies keeps the promise that an acknowledged put is on every copy: there is no replication yet.
+	errCopies   = errors.New("nothing was stored: blobs with more than one copy are not supported yet, use replication=000")
+	errDigest   = errors.New("Content-MD5 does not match the content: send it again")
+	errCoding   = errors.New("Content-Encoding is not known: send the content plain or with gzip")
+	errTooLarge = errors.New("the file is larger than this server takes")
 )
 
 // writer is the scratch memory of one PUT.
@@ -58,6 +60,10 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 	v, ok := s.store.Volume(p.Volume)
 	if !ok {
 		s.fail(ctx, fmt.Errorf("volume %d: %w: ask a master for /dir/lookup?volumeId=%d", p.Volume, storage.ErrNoVolume, p.Volume))
+		return
+	}
+	if copies := v.Placement().Copies(); copies > 1 {
+		s.fail(ctx, fmt.Errorf("volume %d: %w: it is to have %d copies, and this server would write one", p.Volume, errCopies, copies))
 		return
 	}
 	body, err := httpx.ReadBody(ctx, s.budget, s.cfg.FileSizeLimitBytes+formOverheadBytes)

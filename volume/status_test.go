@@ -104,13 +104,16 @@ func TestOrders(t *testing.T) {
 	}
 	n.do("POST", wire.PathVolumeCreate, `{"id":12,"replication":"000"}`).want(507).says("-max")
 
-	n.put("/5,01637037d6", "x")
+	n.do("PUT", "/5,01637037d6", "x").want(503).says("4 copies") // one copy would be a broken promise
+	n.get("/5,01637037d6").want(404)
+	n.put("/6,01637037d6", "x")
 	n.do("POST", wire.PathVolumeDelete, `{"id":5,"collection":"other"}`).want(404)
 	n.do("POST", wire.PathVolumeDelete, `{"id":77}`).want(404)
 	n.do("POST", wire.PathVolumeDelete, `{`).want(400)
-	n.get("/5,01637037d6").want(200)
+	n.get("/6,01637037d6").want(200)
 	n.do("POST", wire.PathVolumeDelete, `{"id":5,"collection":"a_b"}`).want(200).is("{}")
-	n.get("/5,01637037d6").want(404)
+	n.do("POST", wire.PathVolumeDelete, `{"id":6}`).want(200).is("{}")
+	n.get("/6,01637037d6").want(404)
 	n.do("POST", wire.PathVolumeMark, `{"id":5,"readOnly":true}`).want(404)
 	n.do("POST", wire.PathVolumeMark, `x`).want(400)
 }

@@ -27,6 +27,7 @@ var floors = []floor{
 	{"internal/wire", nil},
 	{"internal/arch", nil},
 	{"internal/testcluster", []string{"..."}},
+	{"internal/shell", []string{"client/...", "internal/..."}},
 	{"internal/...", []string{"internal/..."}},
 
 	{"storage/...", []string{"storage/...", "internal/blob", "internal/vfs"}},
