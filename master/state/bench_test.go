@@ -81,6 +81,7 @@ func BenchmarkMemory(b *testing.B) {
 
 func BenchmarkVolume(b *testing.B) {
 	m := big()
+	b.ResetTimer()
 	report := cpu(b)
 	b.RunParallel(func(pb *testing.PB) {
 		r := rand.New(rand.NewPCG(1, rand.Uint64()))
@@ -100,6 +101,7 @@ func BenchmarkServer(b *testing.B) {
 	for i := range names {
 		names[i] = benchServer(i)
 	}
+	b.ResetTimer()
 	report := cpu(b)
 	b.RunParallel(func(pb *testing.PB) {
 		r := rand.New(rand.NewPCG(1, rand.Uint64()))

@@ -25,9 +25,9 @@ type Machine struct {
 // live is the state with what commands need besides. Only the present has that, views do not.
 type live struct {
 	records
-	tokens map[Token]growth // of growths
-	// known has a *member for each server. It is read without a lock.
-	known *sync.Map
+	tokens map[Token]growth     // of growths
+	known  map[ServerID]*member // of servers
+	public *sync.Map            // *Server of each server by ServerID, for those who have no lock
 	// free are the numbers of servers that were removed, spare the lowest one never used.
 	free  []uint32
 	spare uint32
@@ -65,11 +65,13 @@ type growth struct {
 // New returns the state of a cluster that has not been told anything yet.
 func New() *Machine {
 	m := &Machine{live: newLive()}
-	m.servers.Store(m.live.known)
+	m.servers.Store(m.live.public)
 	return m
 }
 
-func newLive() *live { return &live{tokens: map[Token]growth{}, known: &sync.Map{}} }
+func newLive() *live {
+	return &live{tokens: map[Token]growth{}, known: map[ServerID]*member{}, public: &sync.Map{}}
+}
 
 // LastKey returns the highest needle key ever leased, 0 if none was.
 func (m *Machine) LastKey() blob.Key {
@@ -102,7 +104,7 @@ func (m *Machine) Volume(id blob.VolumeID) (*Volume, bool) {
 // Server returns the record of a server, false if there is none. It takes no lock.
 func (m *Machine) Server(id ServerID) (*Server, bool) {
 	if at, ok := m.servers.Load().Load(id); ok {
-		return at.(*member).Server, true
+		return at.(*Server), true
 	}
 	return nil, false
 }
@@ -142,7 +144,7 @@ func (m *Machine) Apply(command []byte) any {
 // announce makes a change known.
 func (m *Machine) announce() {
 	m.volumes.Store(m.live.volumes)
-	m.servers.Store(m.live.known)
+	m.servers.Store(m.live.public)
 	m.view.Store(nil)
 	m.revision.Add(1)
 	if m.changed != nil {

@@ -4,7 +4,7 @@ import "fmt"
 
 func (op putServer) apply(m *Machine) any {
 	l := m.live
-	known := l.member(op.server.ID)
+	known := l.known[op.server.ID]
 	if known != nil && *known.Server == op.server {
 		return known.Server
 	}
@@ -13,14 +13,6 @@ func (op putServer) apply(m *Machine) any {
 	}
 	m.touched = true
 	return l.putServer(known, op.server)
-}
-
-// member returns a server, nil if there is none.
-func (l *live) member(id ServerID) *member {
-	if at, ok := l.known.Load(id); ok {
-		return at.(*member)
-	}
-	return nil
 }
 
 // putServer writes a server's record in the place of that of known, which is nil for a new one.
@@ -38,13 +30,14 @@ func (l *live) putServer(known *member, s Server) *Server {
 		l.spare++
 	}
 	l.servers.set(l.edit, s.ID, now)
-	l.known.Store(s.ID, now)
+	l.known[s.ID] = now
+	l.public.Store(s.ID, &s)
 	return &s
 }
 
 func (op removeServer) apply(m *Machine) any {
 	l := m.live
-	known := l.member(op.id)
+	known := l.known[op.id]
 	if known == nil {
 		return false
 	}
@@ -52,7 +45,8 @@ func (op removeServer) apply(m *Machine) any {
 		return fmt.Errorf("%w: %s is a member of %d", ErrServerInUse, op.id, held)
 	}
 	l.servers.delete(l.edit, op.id)
-	l.known.Delete(op.id)
+	delete(l.known, op.id)
+	l.public.Delete(op.id)
 	l.free = append(l.free, known.number)
 	m.touched = true
 	return true

@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 	"testing"
+
+	"weed/internal/blob"
 )
 
 func apply[R any](t interface {
@@ -28,10 +30,10 @@ func refused[R any](t *testing.T, m *Machine, c Command[R], want error) {
 	t.Helper()
 	before := encoded(t, m)
 	if _, err := c.Result(m.Apply(c.Bytes())); !errors.Is(err, want) {
-		t.Errorf("command % x: error %v, want %v", c.Bytes(), err, want)
+		t.Errorf("command %.40x: error %v, want %v", c.Bytes(), err, want)
 	}
 	if !bytes.Equal(encoded(t, m), before) {
-		t.Errorf("command % x was refused but changed the state", c.Bytes())
+		t.Errorf("command %.40x was refused but changed the state", c.Bytes())
 	}
 }
 
@@ -126,6 +128,13 @@ func TestClusterIDIsSetOnce(t *testing.T) {
 	}
 }
 
+var pinnedLayout = Layout{
+	Collection: "pic", Placement: blob.Placement{DataCenters: 1, Racks: 2, Servers: 3},
+	TTL: blob.TTL{Count: 5, Unit: blob.TTLDay}, DiskVersion: 3,
+}
+
+const pinnedLayoutBytes = "0003706963" + "010203" + "0503" + "03"
+
 // TestCommandBytes pins the encoding that logs in the field hold.
 func TestCommandBytes(t *testing.T) {
 	for _, row := range []struct {
@@ -138,6 +147,18 @@ func TestCommandBytes(t *testing.T) {
 		{"AllocateVolumeIDs", AllocateVolumeIDs(7).Bytes(), "0103" + "00000007"},
 		{"RaiseVolumeID", RaiseVolumeID(0x01020304).Bytes(), "0104" + "01020304"},
 		{"SetClusterID", SetClusterID(ClusterID{0xab, 15: 0xcd}).Bytes(), "0105" + "ab0000000000000000000000000000cd"},
+		{"CreateVolumes", CreateVolumes(Token{0xaa, 15: 0xbb}, pinnedLayout, []Group{{"b:2", []ServerID{"a:1", "b:2"}}}).Bytes(),
+			"0106" + "aa0000000000000000000000000000bb" + pinnedLayoutBytes + "00000001" + "0003623a32" + "02" + "0003613a31" + "0003623a32"},
+		{"AdoptVolumes", AdoptVolumes([]Volume{{7, pinnedLayout, ReadOnly, 9, Group{"b:2", []ServerID{"b:2"}}}}).Bytes(),
+			"0107" + "00000001" + "00000007" + pinnedLayoutBytes + "03" + "0000000000000009" + "0003623a32" + "01" + "0003623a32"},
+		{"SetStates", SetStates([]StateChange{{7, 9, Creating, Writable}, {8, 1, ReadOnly, Deleting}}).Bytes(),
+			"0108" + "00000002" + "00000007" + "0000000000000009" + "0102" + "00000008" + "0000000000000001" + "0304"},
+		{"Reconfigure", Reconfigure([]GroupChange{{7, 9, Group{"b:2", []ServerID{"b:2"}}}}).Bytes(),
+			"0109" + "00000001" + "00000007" + "0000000000000009" + "0003623a32" + "01" + "0003623a32"},
+		{"RemoveVolumes", RemoveVolumes([]blob.VolumeID{7, 8}).Bytes(), "010a" + "00000002" + "00000007" + "00000008"},
+		{"PutServer", PutServer(Server{"a:1", "p:1", "d", "r", 258}).Bytes(),
+			"010b" + "0003613a31" + "0003703a31" + "000164" + "000172" + "00000102"},
+		{"RemoveServer", RemoveServer("a:1").Bytes(), "010c" + "0003613a31"},
 	} {
 		if got := hex.EncodeToString(row.got); got != row.want {
 			t.Errorf("%s is %s, want %s", row.name, got, row.want)

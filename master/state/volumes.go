@@ -150,8 +150,8 @@ func (m *Machine) remove(id blob.VolumeID) (*Volume, error) {
 // intern replaces the members of a group by the very strings of their server records.
 func (l *live) intern(g *Group) error {
 	for i, id := range g.Members {
-		at := l.member(id)
-		if at == nil {
+		at, ok := l.known[id]
+		if !ok {
 			return fmt.Errorf("%w: %s", ErrNoServer, id)
 		}
 		g.Members[i] = at.ID
@@ -187,12 +187,12 @@ func (l *live) put(before, after *Volume) {
 	}
 	for _, server := range now {
 		if !slices.Contains(old, server) {
-			l.held.add(l.edit, l.member(server).number, id)
+			l.held.add(l.edit, l.known[server].number, id)
 		}
 	}
 	for _, server := range old {
 		if !slices.Contains(now, server) {
-			l.held.remove(l.edit, l.member(server).number, id)
+			l.held.remove(l.edit, l.known[server].number, id)
 		}
 	}
 	l.volumes = place(l.volumes, l.edit, id, after)
