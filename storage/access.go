@@ -83,13 +83,16 @@ func (v *Volume) Get(key blob.Key, cookie blob.Cookie, scratch []byte) (n Needle
 	if err := readFull(v.dat, b, offset); err != nil {
 		return n, buf, v.closedError(err)
 	}
-	if h := parseHeader(b); h.key != key || h.size != Size(loc.Size) {
+	switch h := parseHeader(b); {
+	case h.key != key || h.size != Size(loc.Size):
 		return n, buf, &CorruptError{v.dat.Name(), offset, errOther.Error()}
+	case h.cookie != cookie: // before the checksum, so that damage tells a stranger nothing
+		return n, buf, ErrNotFound
 	}
 	if err := decodeNeedle(&n, v.superblock.Version, b); err != nil {
 		return n, buf, &CorruptError{v.dat.Name(), offset, err.Error()}
 	}
-	if n.Cookie != cookie || v.expired(&n) {
+	if v.expired(&n) {
 		return Needle{}, buf, ErrNotFound
 	}
 	return n, buf, nil
