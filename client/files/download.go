@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -32,13 +31,14 @@ type Downloaded struct {
 	Error    string `json:"error,omitempty"`
 }
 
-// Download reads blobs into files below cfg.Dir, each under the name that the blob was stored with, or under
-// its fid where there is no such name, it is not a plain file name, or another blob of the call has it. A file of that name from before is
-// replaced, at once and only by a complete one.
+// Download reads blobs into files in cfg.Dir, each under the name that the blob was stored with, or under its
+// fid where there is no such name, it is not a plain file name, or another blob of the call has it. A file of
+// that name from before is replaced, at once and only by a complete one. A directory that cannot be made is an
+// error without results.
 func Download(ctx context.Context, c *client.Client, cfg DownloadConfig) ([]Downloaded, error) {
 	d := downloads{c: c, dir: cmp.Or(cfg.Dir, "."), taken: make(map[string]bool)}
 	if err := os.MkdirAll(d.dir, 0o777); err != nil {
-		return nil, fmt.Errorf("download: %w", err)
+		return nil, err
 	}
 	results := make([]Downloaded, len(cfg.FIDs))
 	var mu sync.Mutex
@@ -53,7 +53,7 @@ func Download(ctx context.Context, c *client.Client, cfg DownloadConfig) ([]Down
 			mu.Unlock()
 		}
 	})
-	return results, outcome(ctx, "download", failed, len(cfg.FIDs))
+	return results, outcome(ctx, failed, len(cfg.FIDs))
 }
 
 // downloads is one call of Download under way.

@@ -52,7 +52,7 @@ func Delete(ctx context.Context, c *client.Client, fids []string) ([]Deleted, er
 			results[i].Error, results[i].Status = r.Err.Error(), statusOf(r.Err)
 		}
 	}
-	return results, outcome(ctx, "delete", failed, len(fids))
+	return results, outcome(ctx, failed, len(fids))
 }
 
 func statusOf(err error) int {
@@ -78,14 +78,15 @@ func Print[T any](out io.Writer, results []T) error {
 	return json.NewEncoder(out).Encode(results)
 }
 
-func outcome(ctx context.Context, verb string, failed, all int) error {
+// outcome is the error of a call of which so many files have failed.
+func outcome(ctx context.Context, failed, all int) error {
 	switch {
 	case failed == 0:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %d of %d files not done: %w", verb, failed, all, ctx.Err())
+		return fmt.Errorf("%d of %d files not done: %w", failed, all, ctx.Err())
 	}
-	return fmt.Errorf("%s: %d of %d files %w", verb, failed, all, ErrFailed)
+	return fmt.Errorf("%d of %d files %w", failed, all, ErrFailed)
 }
 
 // each calls do for 0 <= i < n, at most atOnce at a time, and waits.

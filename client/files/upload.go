@@ -42,11 +42,11 @@ type Uploaded struct {
 // pattern that is none, or a directory that cannot be read, is an error without results.
 func Upload(ctx context.Context, c *client.Client, cfg UploadConfig) ([]Uploaded, error) {
 	if cfg.MaxMB < 0 || cfg.MaxMB > 1<<20 {
-		return nil, fmt.Errorf("upload: %w: chunks of %d MB", client.ErrInvalid, cfg.MaxMB)
+		return nil, fmt.Errorf("%w: chunks of %d MB", client.ErrInvalid, cfg.MaxMB)
 	}
 	names, err := cfg.names()
 	if err != nil {
-		return nil, fmt.Errorf("upload: %w", err)
+		return nil, err
 	}
 	results := make([]Uploaded, len(names))
 	var mu sync.Mutex
@@ -61,7 +61,7 @@ func Upload(ctx context.Context, c *client.Client, cfg UploadConfig) ([]Uploaded
 			mu.Unlock()
 		}
 	})
-	return results, outcome(ctx, "upload", failed, len(names))
+	return results, outcome(ctx, failed, len(names))
 }
 
 // names lists what is to be uploaded.
