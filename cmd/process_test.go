@@ -407,10 +407,10 @@ func TestFailures(t *testing.T) {
 		args string
 		want string // part of the line
 	}{
-		{fmt.Sprint("master -port=", port), fmt.Sprintf("port %d is in use", port)},
-		{fmt.Sprint("volume -port=", port), fmt.Sprintf("port %d is in use", port)},
-		{fmt.Sprint("server -volume.port=", free, " -master.port=", port), fmt.Sprintf("port %d is in use", port)},
-		{fmt.Sprint("server -master.port=", free, " -volume.port=", port), fmt.Sprintf("port %d is in use", port)},
+		{fmt.Sprint("master -port=", port), fmt.Sprintf("port %d is in use: stop the other process or choose another -port\n", port)},
+		{fmt.Sprint("volume -port=", port), fmt.Sprintf("port %d is in use: stop the other process or choose another -port\n", port)},
+		{fmt.Sprint("server -volume.port=", free, " -master.port=", port), fmt.Sprintf("port %d is in use: stop the other process or choose another -master.port\n", port)},
+		{fmt.Sprint("server -master.port=", free, " -volume.port=", port), fmt.Sprintf("port %d is in use: stop the other process or choose another -volume.port\n", port)},
 		{"master -port=" + free + " -mdir=" + file + "/m", file},
 		{"volume -port=" + free + " -dir=" + file + "/v", file},
 		{"volume -port=" + free + " -dir=" + file, file},

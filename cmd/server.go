@@ -57,7 +57,7 @@ func runBoth(ctx context.Context, m master.Config, v volume.Config) error {
 	// The volume server may call the master before that is ready: the connection waits in the listener.
 	ln, err := httpx.Listen(m.Bind)
 	if err != nil {
-		return err
+		return withPortFlag(err, "master.port")
 	}
 	masterServer, err := master.New(m, master.Deps{Logger: v.Logger, Listener: ln})
 	if err != nil {
@@ -74,10 +74,21 @@ func runBoth(ctx context.Context, m master.Config, v volume.Config) error {
 
 	volumeDone := make(chan error, 1)
 	go func() {
-		volumeDone <- volumeServer.Run(volumeCtx)
+		volumeDone <- withPortFlag(volumeServer.Run(volumeCtx), "volume.port")
 		stopMaster()
 	}()
 	err = masterServer.Run(masterCtx)
 	stopVolume()
 	return errors.Join(err, <-volumeDone)
+}
+
+// withPortFlag makes an error that is about a port name the flag which chose it.
+func withPortFlag(err error, flag string) error {
+	var listen *httpx.ListenError
+	if !errors.As(err, &listen) {
+		return err
+	}
+	named := *listen
+	named.PortFlag = flag
+	return &named
 }

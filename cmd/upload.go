@@ -28,7 +28,7 @@ func newUpload() *cobra.Command {
 		Long: "Store files, and those of -dir with all directories below, and print a JSON array of what became of each: " +
 			"fileName, fileUrl, fid, size, and error if it failed. When one fails the others are stored all the same, and " +
 			"the exit code is 1.",
-		Example: "weed upload -dir=./pictures -include=*.jpg -collection=pictures",
+		Example: "weed upload -dir=./pictures -include='*.jpg' -collection=pictures",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cfg.Files = args; len(args) == 0 && cfg.Dir == "" {
 				return usageErrorf("name files, or a directory with -dir")

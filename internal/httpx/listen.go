@@ -10,16 +10,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenError is one line for the person who typed the command; the cause stays reachable.
-type listenError struct {
-	text  string
-	cause error
+// ListenError is one line for the person who typed the command; the cause stays reachable.
+type ListenError struct {
+	Host, Port string
+	PortFlag   string // name of the flag that chose the port; Listen says "port"
+	Cause      error
 }
 
-func (e *listenError) Error() string { return e.text }
-func (e *listenError) Unwrap() error { return e.cause }
+func (e *ListenError) Error() string {
+	switch {
+	case errors.Is(e.Cause, syscall.EADDRINUSE):
+		return fmt.Sprintf("port %s is in use: stop the other process or choose another -%s", e.Port, e.PortFlag)
+	case errors.Is(e.Cause, syscall.EACCES):
+		return fmt.Sprintf("port %s needs privileges: choose a -%s above 1023", e.Port, e.PortFlag)
+	case errors.Is(e.Cause, syscall.EADDRNOTAVAIL):
+		return fmt.Sprintf("%s is no address of this machine: correct -ip.bind", e.Host)
+	}
+	return fmt.Sprintf("can't listen on %s: %v", net.JoinHostPort(e.Host, e.Port), cause(e.Cause))
+}
 
-// Listen opens a TCP listener on addr, "host:port" or ":port". Its error is one line that says what to do.
+func (e *ListenError) Unwrap() error { return e.Cause }
+
+// Listen opens a TCP listener on addr, "host:port" or ":port". Its error, a *ListenError but for a malformed
+// addr, is one line that says what to do.
 // Keep-alive probes are off, because every connection of a weed server has to make progress anyway, and
 // so is multipath TCP, which makes accepted sockets dearer.
 func Listen(addr string) (net.Listener, error) {
@@ -31,18 +44,9 @@ func Listen(addr string) (net.Listener, error) {
 	}
 	host, port, splitErr := net.SplitHostPort(addr)
 	if splitErr != nil {
-		return nil, &listenError{fmt.Sprintf("%q is no address to listen on: give host:port", addr), err}
+		return nil, fmt.Errorf("%q is no address to listen on: give host:port", addr)
 	}
-	text := fmt.Sprintf("can't listen on %s: %v", addr, cause(err))
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		text = fmt.Sprintf("port %s is in use: stop the other process or choose another -port", port)
-	case errors.Is(err, syscall.EACCES):
-		text = fmt.Sprintf("port %s needs privileges: choose a -port above 1023", port)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		text = fmt.Sprintf("%s is no address of this machine: correct -ip.bind", host)
-	}
-	return nil, &listenError{text, err}
+	return nil, &ListenError{Host: host, Port: port, PortFlag: "port", Cause: err}
 }
 
 // cause strips the operation and the addresses that a *net.OpError repeats.
