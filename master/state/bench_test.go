@@ -201,14 +201,15 @@ func BenchmarkRestore(b *testing.B) {
 func BenchmarkViewAndChanges(b *testing.B) {
 	m := big()
 	older := m.View()
-	id, state := blob.VolumeID(0), Deleting
+	var id blob.VolumeID
 	for b.Loop() {
 		id = id%benchVolumes + 1
 		v, _ := m.Volume(id)
-		if state = Writable; v.State == Writable {
-			state = ReadOnly
+		to := Writable
+		if v.State == Writable {
+			to = ReadOnly
 		}
-		m.Apply(SetStates([]StateChange{{id, v.Epoch, v.State, state}}).Bytes())
+		m.Apply(SetStates([]StateChange{{id, v.Epoch, v.State, to}}).Bytes())
 		newer := m.View()
 		n := 0
 		for range newer.ChangesSince(older) {

@@ -88,10 +88,10 @@ func (c Command[R]) Bytes() []byte { return c.encoded }
 func (c Command[R]) Result(applied any) (R, error) {
 	var zero R
 	switch result := applied.(type) {
-	case R:
-		return result, nil
 	case error:
 		return zero, result
+	case R:
+		return result, nil
 	default:
 		return zero, fmt.Errorf("command resulted in %T, not %T", applied, zero)
 	}

@@ -254,7 +254,8 @@ func TestModel(t *testing.T) {
 				changed[max(idOf(was), idOf(is))] = true
 			}
 			for id := range changed {
-				if was, is := k.naive.volumes[id], naive.volumes[id]; was.ID == is.ID && was.ID == 0 {
+				_, was := k.naive.volumes[id]
+				if _, is := naive.volumes[id]; !was && !is {
 					t.Fatalf("view %d: volume %d is said to have changed", i, id)
 				}
 			}
@@ -375,4 +376,35 @@ func TestTree(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestDeepTree fills a tree of three levels in several orders, and empties it.
+func TestDeepTree(t *testing.T) {
+	const n = 40_000
+	for _, step := range []int{1, n - 1, 7919} { // ascending, descending, all over
+		var tr tree[int, int]
+		for i := range n {
+			tr.set(1, i*step%n, i)
+		}
+		if tr.len != n || tr.root.kids == nil || tr.root.kids[0].kids == nil {
+			t.Fatalf("step %d: %d keys, or fewer than three levels", step, tr.len)
+		}
+		frozen, next := tr, 0
+		for i := range n {
+			tr.delete(2, i*step%n)
+		}
+		if tr.len != 0 || tr.root != nil {
+			t.Errorf("step %d: %d keys are left", step, tr.len)
+		}
+		frozen.each(func(key, value int) bool {
+			if key != next || value*step%n != key {
+				t.Fatalf("step %d: key %d with %d, want key %d", step, key, value, next)
+			}
+			next++
+			return true
+		})
+		if next != n {
+			t.Errorf("step %d: %d keys", step, next)
+		}
+	}
 }

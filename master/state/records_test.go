@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -40,8 +41,33 @@ func TestLostRaceTellsTheWinner(t *testing.T) {
 	if !errors.Is(err, ErrConflict) || !errors.As(err, &lost) || lost.Current != winner || current != winner {
 		t.Errorf("the slower one got %+v, %v", current, err)
 	}
+	if want := "volume 1 is writable in epoch 3 with primary b:2 and members [b:2 a:1 c:3]"; err.Error() != want {
+		t.Errorf("error %q, want %q", err, want)
+	}
 	if found, _ := to.machine.Volume(1); found != winner {
 		t.Errorf("the record is %+v", found)
+	}
+}
+
+func TestMembersMustBeKnown(t *testing.T) {
+	to := &local{machine: populated(t)}
+	before := to.machine.View()
+	stranger := Group{"z:9", []ServerID{"a:1", "z:9"}}
+	if v, err := Only(Do(t.Context(), to, Reconfigure([]GroupChange{{1, 2, stranger}}))); !errors.Is(err, ErrNoServer) || v.Epoch != 2 {
+		t.Errorf("new group: %+v, %v", v, err)
+	}
+	adopted := Volume{ID: 90, Layout: Layout{DiskVersion: 3}, State: Writable, Epoch: 1, Group: stranger}
+	if v, err := Only(Do(t.Context(), to, AdoptVolumes([]Volume{adopted}))); !errors.Is(err, ErrNoServer) || v != nil {
+		t.Errorf("adoption: %+v, %v", v, err)
+	}
+	if to.machine.View() != before {
+		t.Errorf("something changed")
+	}
+	if _, err := Do(t.Context(), to, RemoveServer("z:9")); err != nil {
+		t.Error(err)
+	}
+	if there, ok := to.machine.Server("z:9"); ok {
+		t.Errorf("server %+v", there)
 	}
 }
 
@@ -342,4 +368,71 @@ func TestReadersDuringChanges(t *testing.T) {
 	}
 	close(done)
 	readers.Wait()
+}
+
+func TestIterationEndsWhereTheReaderEndsIt(t *testing.T) {
+	v := populated(t).View()
+	first := func(volumes iter.Seq[*Volume]) (id blob.VolumeID) {
+		for volume := range volumes {
+			return volume.ID
+		}
+		return 0
+	}
+	for name, got := range map[string]blob.VolumeID{
+		"Volumes": first(v.Volumes()), "VolumesIn": first(v.VolumesIn("pictures")), "VolumesOn": first(v.VolumesOn("a:1")),
+	} {
+		if got != 1 {
+			t.Errorf("%s begins with volume %d", name, got)
+		}
+	}
+	if got := first(v.VolumesIn("none")) + first(v.VolumesOn("z:9")); got != 0 {
+		t.Errorf("volume %d of nobody", got)
+	}
+	for s := range v.Servers() {
+		if s.ID != "a:1" {
+			t.Errorf("Servers begins with %s", s.ID)
+		}
+		break
+	}
+	for name, count := range v.Collections() {
+		if name != "old" || count != 1 {
+			t.Errorf("Collections begins with %q of %d", name, count)
+		}
+		break
+	}
+	for was, is := range v.ChangesSince(New().View()) {
+		if was != nil || is.ID != 1 {
+			t.Errorf("ChangesSince begins with %v and %v", was, is)
+		}
+		break
+	}
+}
+
+// TestSnapshotStopsAtAFailedWrite writes to a disk that is full after a while.
+func TestSnapshotStopsAtAFailedWrite(t *testing.T) {
+	m := populated(t)
+	for i := range 100 {
+		groups := slices.Repeat([]Group{{"a:1", []ServerID{"a:1"}}}, 1000)
+		apply(t, m, CreateVolumes(Token{5, byte(i)}, Layout{DiskVersion: 3}, groups))
+	}
+	s, err := m.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := fullDisk{room: 1 << 18}
+	if n, err := s.WriteTo(&disk); !errors.Is(err, errFull) || disk.writes > 10 || n > 1<<20 {
+		t.Errorf("%d bytes, %v, after %d writes", n, err, disk.writes)
+	}
+}
+
+var errFull = errors.New("disk full")
+
+type fullDisk struct{ room, writes int }
+
+func (d *fullDisk) Write(b []byte) (int, error) {
+	d.writes++
+	if d.room -= len(b); d.room < 0 {
+		return 0, errFull
+	}
+	return len(b), nil
 }

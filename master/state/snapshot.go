@@ -52,21 +52,23 @@ func (s *snapshot) WriteTo(to io.Writer) (int64, error) {
 	collections := map[string]uint32{}
 	r.collections.shelves.each(func(name string, _ *shelf[string]) bool {
 		collections[name] = uint32(len(collections))
-		return w.record(sectionCollections, appendText(w.block, name))
+		return w.record(appendText(w.block(sectionCollections), name))
 	})
 	servers := make(map[ServerID]uint32, r.servers.len)
 	r.servers.each(func(id ServerID, at *member) bool {
 		servers[id] = uint32(len(servers))
-		return w.record(sectionServers, appendServer(w.block, at.Server))
+		return w.record(appendServer(w.block(sectionServers), at.Server))
 	})
 	for v := range eachVolume(r.volumes) {
-		w.record(sectionVolumes, appendVolume(w.block, v, collections, servers))
+		if !w.record(appendVolume(w.block(sectionVolumes), v, collections, servers)) {
+			break
+		}
 	}
 	r.removed.each(func(id blob.VolumeID, _ struct{}) bool {
-		return w.record(sectionRemoved, binary.BigEndian.AppendUint32(w.block, uint32(id)))
+		return w.record(binary.BigEndian.AppendUint32(w.block(sectionRemoved), uint32(id)))
 	})
 	for _, g := range r.growths {
-		w.record(sectionTokens, appendGrowth(w.block, g))
+		w.record(appendGrowth(w.block(sectionTokens), g))
 	}
 	w.flush()
 	w.section(sectionEnd, binary.BigEndian.AppendUint32(nil, w.sum))
@@ -108,9 +110,9 @@ type snapshotWriter struct {
 	written int64
 	err     error
 
-	kind    section // of block
-	block   []byte  // records that are to be written as one section
-	records int     // in block
+	kind    section // of waiting
+	waiting []byte  // records that are to be written as one section
+	records int     // in waiting
 }
 
 func (w *snapshotWriter) write(b []byte) {
@@ -128,15 +130,18 @@ func (w *snapshotWriter) section(kind section, content []byte) {
 	w.write(content)
 }
 
-// record takes in w.block with one more record behind it. It is false when there is no use in going on.
-func (w *snapshotWriter) record(kind section, block []byte) bool {
+// block returns the records of a kind that are waiting, for one more to be appended.
+func (w *snapshotWriter) block(kind section) []byte {
 	if kind != w.kind {
-		rest := block[len(w.block):]
 		w.flush()
 		w.kind = kind
-		block = append(w.block, rest...)
 	}
-	w.block = block
+	return w.waiting
+}
+
+// record takes the block back with the record appended. It is false when there is no use in going on.
+func (w *snapshotWriter) record(block []byte) bool {
+	w.waiting = block
 	if w.records++; w.records == blockRecords {
 		w.flush()
 	}
@@ -146,7 +151,7 @@ func (w *snapshotWriter) record(kind section, block []byte) bool {
 // flush writes the records that are waiting.
 func (w *snapshotWriter) flush() {
 	if w.records > 0 {
-		w.section(w.kind, w.block)
+		w.section(w.kind, w.waiting)
 	}
-	w.block, w.records = w.block[:0], 0
+	w.waiting, w.records = w.waiting[:0], 0
 }
