@@ -181,6 +181,6 @@ func (h *heartbeat) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	if err := h.s.client.PostJSON(ctx, h.masters[0], wire.PathHeartbeat, message, nil); err != nil {
-		h.s.cfg.Logger.Warn("master was not told that this server stops", "master", h.masters[0], "error", err)
+		h.s.cfg.Logger.Info("master was not told that this server stops", "master", h.masters[0], "error", err)
 	}
 }
