@@ -11,7 +11,7 @@ import (
 	"weed/client"
 	"weed/internal/blob"
 	"weed/internal/httpx"
-	"weed/topology"
+	"weed/master/state"
 )
 
 // decides lets a request through that changes something, its form read; it is false when the request is
@@ -72,46 +72,51 @@ func (t *term) serveCollectionDelete(ctx *fasthttp.RequestCtx) {
 		httpx.Error(ctx, fasthttp.StatusBadRequest, "the parameter collection is missing: name the collection to delete")
 		return
 	}
-	holdings := t.tree.Retire(name)
-	if len(holdings) == 0 {
-		if t.warming() {
-			t.fail(ctx, errNoLeader)
-			return
-		}
+	ids, err := t.retire(name)
+	switch {
+	case err != nil:
+		t.fail(ctx, err)
+		return
+	case len(ids) == 0:
 		httpx.Error(ctx, fasthttp.StatusBadRequest, "collection "+name+" does not exist")
 		return
 	}
-	if left := t.deleteVolumes(name, holdings); left > 0 {
-		httpx.Error(ctx, fasthttp.StatusInternalServerError, fmt.Sprintf(
-			"%d of %d volumes of collection %s could not be deleted from all servers: try again when all are up",
-			left, len(holdings), name))
-		return
-	}
-	t.log.Info("collection deleted", "collection", name, "volumes", len(holdings))
-	httpx.JSON(ctx, fasthttp.StatusOK, struct{}{})
-}
-
-// deleteVolumes deletes all copies of retired volumes and returns how many volumes are left; those are
-// reinstated.
-func (t *term) deleteVolumes(collection string, holdings []topology.Holding) int {
 	var left atomic.Int64
-	each(len(holdings), func(i int) {
-		h := holdings[i]
-		whole := true
-		for _, at := range h.Locations {
-			if err := t.deleteCopy(at.URL, h.ID, collection); err != nil {
-				t.log.Error("could not delete a volume", "server", at.URL, "volume", uint32(h.ID), "collection", collection, "err", err)
-				whole = false
-				continue
-			}
-			t.tree.Forget(h.ID, at.URL)
-		}
-		if !whole {
-			t.tree.Reinstate(h.ID)
+	each(len(ids), func(i int) {
+		if t.deleteVolume(ids[i]) != nil {
 			left.Add(1)
 		}
 	})
-	return int(left.Load())
+	t.log.Info("collection deleted", "collection", name, "volumes", len(ids), "left", left.Load())
+	httpx.JSON(ctx, fasthttp.StatusOK, struct {
+		Left int64 `json:"left,omitempty"` // volumes of which copies are deleted when their servers are back
+	}{left.Load()})
+}
+
+// retire makes all volumes of a collection ones in deletion and returns them. From then on nobody finds them,
+// and their copies are deleted whatever happens to this master.
+func (t *term) retire(collection string) (ids []blob.VolumeID, err error) {
+	for {
+		var changes []state.StateChange
+		for v := range t.machine.View().VolumesIn(collection) {
+			if v.State != state.Deleting {
+				changes = append(changes, state.StateChange{ID: v.ID, Epoch: v.Epoch, From: v.State, To: state.Deleting})
+			}
+		}
+		if len(changes) == 0 {
+			return ids, nil
+		}
+		outcomes, err := proposeBatch(t, changes, state.SetStates)
+		for i := range outcomes {
+			t.sync(changes[i].ID)
+			if outcomes[i].Err == nil { // else it has changed meanwhile: once more
+				ids = append(ids, changes[i].ID)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("delete collection %s: %w", collection, err)
+		}
+	}
 }
 
 // deleted is what became of one fid of /delete.
@@ -140,8 +145,8 @@ func (t *term) deleteBlob(text string) deleted {
 		d.Status, d.Error = fasthttp.StatusBadRequest, err.Error()
 		return d
 	}
-	var room [8]*topology.Location
-	at, err := t.locate(fid.Volume, "", room[:0])
+	var room [8]*state.Server
+	at, err := t.holders(fid.Volume, "", room[:0])
 	if err != nil {
 		d.Status, d.Error = fasthttp.StatusNotFound, err.Error()
 		if errors.Is(err, errNoLeader) {
@@ -149,7 +154,7 @@ func (t *term) deleteBlob(text string) deleted {
 		}
 		return d
 	}
-	request := client.Request{Method: fasthttp.MethodDelete, Host: at[0].URL, Path: "/" + fid.String(), Idempotent: true}
+	request := client.Request{Method: fasthttp.MethodDelete, Host: string(at[0].ID), Path: "/" + fid.String(), Idempotent: true}
 	status, body, err := t.client.Forward(t.calls, &request, nil)
 	if err != nil {
 		d.Status, d.Error = fasthttp.StatusServiceUnavailable, "the volume server can't be reached: try again"

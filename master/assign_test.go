@@ -152,7 +152,9 @@ func TestCopiesThatCouldNotBeDeletedAreDeletedLater(t *testing.T) {
 	delete(a.fail, wire.PathVolumeDelete)
 	a.beat(false)
 	f.eventually("the copies to be deleted", func() bool { return a.holds() == 0 })
-	f.get("/dir/status").want(t, 200, `"Max":80,"Free":80`)
+	f.eventually("their slots to be free", func() bool {
+		return strings.Contains(f.get("/dir/status").body, `"Max":80,"Free":80`)
+	})
 }
 
 // A volume whose copies are all reported while the answer to the order is lost has come about: it may hold

@@ -17,10 +17,11 @@ import (
 
 // Kinds of failure of this package; errorTable says what they are to a client.
 var (
-	errMalformed  = errors.New("malformed parameter")
-	errOrder      = errors.New("a volume server did not carry out an order")
-	errNotFound   = errors.New("not found")
-	errNotWritten = errors.New("no volume server took the blob")
+	errMalformed   = errors.New("malformed parameter")
+	errOrder       = errors.New("a volume server did not carry out an order")
+	errNotFound    = errors.New("not found")
+	errNotWritten  = errors.New("no volume server took the blob")
+	errUnreachable = errors.New("is on servers that do not answer at the moment: try again")
 )
 
 // answer is one row of errorTable.
@@ -36,6 +37,7 @@ var errorTable = []answer{
 	{blob.ErrMalformed, fasthttp.StatusNotAcceptable, "", 0},
 	{errMalformed, fasthttp.StatusNotAcceptable, "", 0},
 	{errNotFound, fasthttp.StatusNotFound, "", 0},
+	{errUnreachable, fasthttp.StatusServiceUnavailable, "", 5},
 	{topology.ErrUnknownDataCenter, fasthttp.StatusBadRequest, "unknown data center: name one that /dir/status shows", 0},
 	{topology.ErrUnknownRack, fasthttp.StatusBadRequest, "unknown rack: name one that /dir/status shows in the data center", 0},
 	{topology.ErrUnknownNode, fasthttp.StatusBadRequest, "unknown data node: name the url of one that /dir/status shows", 0},

@@ -2,8 +2,10 @@ package master
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"weed/internal/blob"
 	"weed/internal/wire"
 	"weed/master/state"
+	"weed/raftstore"
 	"weed/topology"
 )
 
@@ -22,6 +25,12 @@ type growthKey struct {
 
 // pickTries is how often a request looks again after volumes were made for it.
 const pickTries = 3
+
+// maxCreated is how many records of volumes are made in one go.
+const maxCreated = 1024
+
+// growTries is how often new volumes are proposed while the outcome is unknown.
+const growTries = 3
 
 // pickGrown makes volumes for a wish that found none, or waits for those who do, and picks again. The wish
 // must outlive the request.
@@ -41,8 +50,8 @@ func (t *term) pickGrown(w wish) (*topology.Target, error) {
 	return nil, topology.ErrNoWritable
 }
 
-// growIfNeeded makes volumes unless some have turned up meanwhile. Early in a term it waits for the servers
-// to report: what they hold may do.
+// growIfNeeded makes volumes unless some have turned up meanwhile. Early in a term it waits for as many
+// servers to report as it takes: what they hold may do.
 func (t *term) growIfNeeded(w wish) error {
 	timer := time.NewTimer(time.Until(t.warmUpEnd))
 	defer timer.Stop()
@@ -85,15 +94,26 @@ func (t *term) grow(key topology.LayoutKey, pref topology.Preference, count int)
 	if err != nil {
 		return 0, err
 	}
-	ids, err := propose(t.ctx, t.store, state.AllocateVolumeIDs(uint32(len(plans))))
-	if err != nil {
+	defer func() {
 		for _, plan := range plans {
 			t.tree.Release(plan)
 		}
-		return 0, fmt.Errorf("allocate %d volume ids: %w", len(plans), err)
+	}()
+	var ids []blob.VolumeID
+	for some := range slices.Chunk(plans, maxCreated) {
+		r, err := t.createRecords(key, some)
+		if err != nil && len(ids) == 0 {
+			return 0, fmt.Errorf("create %d volumes: %w", len(some), err)
+		} else if err != nil {
+			t.log.Error("could not make all volumes", "layout", key.String(), "planned", len(plans), "err", err)
+			break
+		}
+		for i := range r.Len() {
+			ids = append(ids, r.First+blob.VolumeID(i))
+		}
 	}
-	errs := make([]error, len(plans))
-	each(len(plans), func(i int) { errs[i] = t.makeVolume(plans[i], ids.First+blob.VolumeID(i)) })
+	errs := make([]error, len(ids))
+	each(len(ids), func(i int) { errs[i] = t.makeVolume(plans[i], ids[i]) })
 	for _, err := range errs {
 		if err == nil {
 			made++
@@ -126,44 +146,96 @@ func each(n int, do func(i int)) {
 	wg.Wait()
 }
 
-// makeVolume has every server of a plan make its copy, and makes the volume known. When one cannot, the
-// others' copies are deleted and the slots given back.
+// createRecords makes the records of planned volumes, in state creating, and claims them.
+func (t *term) createRecords(key topology.LayoutKey, plans []*topology.Reservation) (ids state.VolumeIDRange, err error) {
+	groups := make([]state.Group, len(plans))
+	for i, plan := range plans {
+		groups[i].Primary = state.ServerID(plan.Servers[0].URL)
+		for _, at := range plan.Servers {
+			groups[i].Members = append(groups[i].Members, state.ServerID(at.URL))
+		}
+	}
+	var token state.Token
+	_, _ = rand.Read(token[:]) // never fails: it ends the process instead
+	layout := state.Layout{Collection: key.Collection, Placement: key.Placement, TTL: key.TTL, DiskVersion: diskVersion}
+	opened := t.claims.open()
+	ids = state.VolumeIDRange{First: 1, Last: 0} // none
+	defer func() { opened(ids) }()
+	for range growTries {
+		made, err := propose(t.ctx, t.store, state.CreateVolumes(token, layout, groups))
+		if err == nil {
+			ids = made
+			for i := range ids.Len() {
+				t.sync(ids.First + blob.VolumeID(i))
+			}
+			return ids, nil
+		}
+		if !errors.Is(err, raftstore.ErrOutcomeUnknown) || t.ctx.Err() != nil {
+			return ids, err
+		}
+	}
+	return ids, raftstore.ErrOutcomeUnknown // if there are records after all, settleOrphans finds them
+}
+
+// makeVolume has every server of a plan make its copy, and makes the volume writable. When one cannot, the
+// volume is deleted.
 func (t *term) makeVolume(plan *topology.Reservation, id blob.VolumeID) error {
+	err := t.orderCopies(plan, id)
+	v, ok := t.machine.Volume(id)
+	if !ok || v.State != state.Creating { // its collection is being deleted, or another leader has decided
+		t.claims.drop(id)
+		kick(t.deletionsDue)
+		return errors.Join(err, fmt.Errorf("volume %d was given up meanwhile", id))
+	}
+	to := state.Writable
+	if err != nil {
+		to = state.Deleting
+	}
+	_, failed := t.setState(v, to)
+	t.claims.drop(id)
+	if err == nil || failed != nil {
+		return errors.Join(err, failed)
+	}
+	if left := t.deleteVolume(id); left != nil {
+		t.log.Warn("copies of a volume that failed to come about are deleted later", "volume", uint32(id), "err", left)
+	}
+	return fmt.Errorf("volume %d: %w", id, err)
+}
+
+// orderCopies has every server of a plan make its copy. Copies that have been reported are made, also when
+// the answer was lost.
+func (t *term) orderCopies(plan *topology.Reservation, id blob.VolumeID) error {
 	order := wire.CreateVolume{ID: uint32(id), Collection: plan.Key.Collection,
 		Replication: plan.Key.Placement.String(), TTL: plan.Key.TTL.String()}
 	infos := make([]wire.VolumeInfo, len(plan.Servers))
 	errs := make([]error, len(plan.Servers))
 	each(len(plan.Servers), func(i int) {
-		errs[i] = t.order(plan.Servers[i].URL, wire.PathVolumeCreate, order, &infos[i])
+		url := plan.Servers[i].URL
+		errs[i] = t.order(url, wire.PathVolumeCreate, order, &infos[i])
 		if errs[i] == nil && infos[i].ID != uint32(id) {
-			errs[i] = fmt.Errorf("%s made volume %d instead of %d", plan.Servers[i].URL, infos[i].ID, id)
+			errs[i] = fmt.Errorf("%s made volume %d instead of %d", url, infos[i].ID, id)
+		}
+		var refused *client.StatusError
+		if errors.As(errs[i], &refused) {
+			t.gone.add(id, state.ServerID(url)) // what it may hold under this id is not ours
+		} else if errs[i] != nil && t.tree.Presence(id, url).Holds {
+			errs[i], infos[i] = nil, emptyCopy(plan, id) // as the report may say no more in a moment
 		}
 	})
 	failed := errors.Join(errs...)
 	if failed == nil {
 		t.tree.Settle(t.deps.Now(), plan, infos)
-		return nil
 	}
-	if !t.doomed.condemn(t.tree, id, madeBy(plan.Servers, errs)) {
-		t.tree.Release(plan) // the answer was lost, but the copies have been reported
-		return nil
-	}
-	each(len(plan.Servers), func(i int) { t.undo(plan.Servers[i].URL, id, plan.Key.Collection) })
-	t.tree.Release(plan)
-	return fmt.Errorf("volume %d: %w", id, failed)
+	return failed
 }
 
-// madeBy returns the servers that made their copy or may have: all but those that refused. What these may
-// hold under the volume's id is not ours.
-func madeBy(servers []*topology.Location, errs []error) []string {
-	var urls []string
-	for i, at := range servers {
-		var refused *client.StatusError
-		if !errors.As(errs[i], &refused) {
-			urls = append(urls, at.URL)
-		}
-	}
-	return urls
+// emptyCopy is what a server says of a copy that it has just made.
+func emptyCopy(plan *topology.Reservation, id blob.VolumeID) wire.VolumeInfo {
+	p := plan.Key.Placement
+	return wire.VolumeInfo{ID: uint32(id), Collection: plan.Key.Collection, TTL: plan.Key.TTL.String(), Version: diskVersion,
+		ReplicaPlacement: wire.ReplicaPlacement{
+			DiffDataCenterCount: int(p.DataCenters), DiffRackCount: int(p.Racks), SameRackCount: int(p.Servers),
+		}}
 }
 
 // order sends an order to a volume server and waits for its answer.
@@ -171,18 +243,6 @@ func (t *term) order(server, path string, order, answer any) error {
 	ctx, cancel := context.WithTimeout(t.ctx, orderTimeout)
 	defer cancel()
 	return t.client.PostJSON(ctx, server, path, order, answer)
-}
-
-// undo deletes a doomed copy; one that cannot be deleted now is deleted when the server reports it.
-func (t *term) undo(server string, id blob.VolumeID, collection string) {
-	if !t.doomed.has(server, id) {
-		return
-	}
-	if err := t.deleteCopy(server, id, collection); err != nil {
-		t.log.Warn("a copy of a volume that failed to come about is left", "server", server, "volume", uint32(id), "err", err)
-		return
-	}
-	t.doomed.remove(server, id)
 }
 
 // deleteCopy orders one copy of a volume away; one that is not there is as good.

@@ -10,6 +10,7 @@ import (
 	"weed/internal/httpx"
 	"weed/internal/wire"
 	"weed/master/state"
+	"weed/topology"
 )
 
 // maxReportedID is the highest volume id that raises the ids given out. A higher one, of a file that somebody
@@ -56,12 +57,15 @@ func (t *term) takeHeartbeat(hb *wire.Heartbeat) (resend bool, err error) {
 	if err := t.raise(hb.Volumes); err != nil {
 		return false, fmt.Errorf("raise the sequences above those of %s: %w", hb.URL, err)
 	}
-	found, out, err := t.doomed.admit(t.tree, t.deps.Now(), hb)
+	if err := t.record(hb); err != nil {
+		return false, err
+	}
+	out, err := t.tree.Heartbeat(t.deps.Now(), hb)
 	if err != nil {
 		return false, err
 	}
-	for _, v := range found {
-		t.jobs.start(func() { t.undoReported(hb.URL, v) })
+	if err := t.noteStates(hb); err != nil {
+		return false, fmt.Errorf("record the states of the volumes on %s: %w", hb.URL, err)
 	}
 	if out.Joined {
 		t.log.Info("volume server joined", "server", out.At.URL, "publicUrl", out.At.PublicURL,
@@ -70,8 +74,12 @@ func (t *term) takeHeartbeat(hb *wire.Heartbeat) (resend bool, err error) {
 	if out.Left {
 		t.log.Info("volume server left", "server", out.At.URL, "dataCenter", out.At.DataCenter, "rack", out.At.Rack)
 	}
-	for _, c := range out.Conflicts {
-		t.log.Error("a copy of a volume contradicts the others", "conflict", c.String())
+	t.takeStrays(out.Conflicts)
+	if out.Joined || out.Left || len(hb.Gone) > 0 {
+		kick(t.settlingDue)
+	}
+	if out.Joined || t.bringsBack(hb) {
+		kick(t.deletionsDue)
 	}
 	for _, key := range out.Crowded {
 		t.growAhead(key)
@@ -80,15 +88,45 @@ func (t *term) takeHeartbeat(hb *wire.Heartbeat) (resend bool, err error) {
 	return out.Resend, nil
 }
 
-// undoReported deletes a copy that undo could not reach before. One that holds blobs is not what it was
-// taken for, and stays.
-func (t *term) undoReported(server string, v wire.VolumeInfo) {
-	if v.FileCount > 0 {
-		t.log.Error("a copy that was to be deleted holds blobs and stays", "server", server, "volume", v.ID)
-		t.doomed.remove(server, blob.VolumeID(v.ID))
+// record makes what a server reports known to all masters, as far as it is new.
+func (t *term) record(hb *wire.Heartbeat) error {
+	if hb.Leaving || hb.URL == "" || hb.Max < 0 {
+		return nil // nothing new, or nothing that can be recorded
+	}
+	if err := t.putServer(hb); err != nil {
+		return err
+	}
+	if err := t.adopt(hb); err != nil {
+		return fmt.Errorf("record the volumes on %s: %w", hb.URL, err)
+	}
+	return nil
+}
+
+// takeStrays decides at once on copies that turn out to be strays, and tells the log of those that stay so.
+func (t *term) takeStrays(found []topology.Conflict) {
+	if len(found) == 0 {
 		return
 	}
-	t.undo(server, blob.VolumeID(v.ID), v.Collection)
+	ids := make([]blob.VolumeID, len(found))
+	for i := range found {
+		ids[i] = found[i].ID
+	}
+	t.settleStrays(ids...)
+	for _, c := range found {
+		if !t.tree.Presence(c.ID, c.URL).Holds {
+			t.log.Warn("a copy of a volume is a stray: it is not served", "volume", uint32(c.ID), "server", c.URL, "reason", c.Reason)
+		}
+	}
+}
+
+// bringsBack reports whether a server reports a copy of a volume in deletion.
+func (t *term) bringsBack(hb *wire.Heartbeat) bool {
+	for i := range hb.Volumes {
+		if v, ok := t.machine.Volume(blob.VolumeID(hb.Volumes[i].ID)); ok && v.State == state.Deleting {
+			return true
+		}
+	}
+	return false
 }
 
 // raise lifts the sequences above all keys and ids that are reported.

@@ -9,6 +9,7 @@ import (
 
 	"weed/internal/blob"
 	"weed/internal/httpx"
+	"weed/master/state"
 	"weed/topology"
 )
 
@@ -29,21 +30,37 @@ type found struct {
 // maxLookups bounds the volumes of one /vol/lookup.
 const maxLookups = 10_000
 
-// locate returns the servers of a volume, the primary first. Errors: errNotFound, or errNoLeader while the
-// servers may not have reported yet.
-func (t *term) locate(id blob.VolumeID, collection string, dst []*topology.Location) ([]*topology.Location, error) {
-	at, about, ok := t.tree.Lookup(id, dst)
-	if !ok && t.mayExist(id) {
-		return nil, errNoLeader
+// holders appends the servers of a volume to dst, the primary first, whether they are up or not: all masters
+// say the same. It takes no lock. The error is errNotFound, also for a volume that is being made or deleted.
+func (m *Master) holders(id blob.VolumeID, collection string, dst []*state.Server) ([]*state.Server, error) {
+	v, ok := m.machine.Volume(id)
+	if ok && served(v) && (collection == "" || collection == v.Collection) {
+		for _, member := range v.Members {
+			if s, ok := m.machine.Server(member); ok {
+				dst = append(dst, s)
+			}
+		}
 	}
-	if !ok || collection != "" && collection != about.Collection {
+	if len(dst) == 0 {
 		return nil, fmt.Errorf("volume %d %w", id, errNotFound)
 	}
-	return at, nil
+	return dst, nil
+}
+
+// locate is holders in the terms of the topology.
+func (t *term) locate(id blob.VolumeID, collection string, dst []*topology.Location) ([]*topology.Location, error) {
+	var room [8]*state.Server
+	servers, err := t.holders(id, collection, room[:0])
+	for _, s := range servers {
+		dst = append(dst, &topology.Location{
+			URL: string(s.ID), PublicURL: s.PublicURL, DataCenter: s.DataCenter, Rack: s.Rack,
+		})
+	}
+	return dst, err
 }
 
 // lookUp answers for a volume id, or for the volume of a fid.
-func (t *term) lookUp(asked, collection string) (found, error) {
+func (m *Master) lookUp(asked, collection string) (found, error) {
 	text, _, _ := strings.Cut(asked, ",")
 	answer := found{VolumeID: text, VolumeOrFileID: asked}
 	id, err := blob.ParseVolumeID(text)
@@ -51,33 +68,43 @@ func (t *term) lookUp(asked, collection string) (found, error) {
 		answer.Error = err.Error()
 		return answer, err
 	}
-	var room [8]*topology.Location
-	at, err := t.locate(id, collection, room[:0])
+	var room [8]*state.Server
+	at, err := m.holders(id, collection, room[:0])
 	if err != nil {
 		answer.Error = err.Error()
 		return answer, err
 	}
-	for _, l := range at {
-		answer.Locations = append(answer.Locations, location{l.URL, l.PublicURL, l.DataCenter})
+	for _, s := range at {
+		answer.Locations = append(answer.Locations, location{string(s.ID), s.PublicURL, s.DataCenter})
 	}
 	return answer, nil
 }
 
+// misses reports whether what was not found here may be found by the leader, and has it answer then: this
+// master may be behind by a moment. Without a leader nobody can say that something does not exist.
+func (m *Master) misses(ctx *fasthttp.RequestCtx, err error) bool {
+	if !errors.Is(err, errNotFound) || m.leading() != nil {
+		return false
+	}
+	m.passOn(ctx)
+	return true
+}
+
 // asks lets a lookup through, its form read; it is false when the request is answered.
-func (t *term) asks(ctx *fasthttp.RequestCtx) bool {
+func (m *Master) asks(ctx *fasthttp.RequestCtx) bool {
 	if !httpx.Allow(ctx, fasthttp.MethodGet, fasthttp.MethodPost) {
 		return false
 	}
-	if err := t.readForm(ctx); err != nil {
-		t.fail(ctx, err)
+	if err := m.readForm(ctx); err != nil {
+		m.fail(ctx, err)
 		return false
 	}
 	return true
 }
 
 // serveLookup answers /dir/lookup.
-func (t *term) serveLookup(ctx *fasthttp.RequestCtx) {
-	if !t.asks(ctx) {
+func (m *Master) serveLookup(ctx *fasthttp.RequestCtx) {
+	if !m.asks(ctx) {
 		return
 	}
 	asked := param(ctx, "volumeId")
@@ -88,27 +115,27 @@ func (t *term) serveLookup(ctx *fasthttp.RequestCtx) {
 		httpx.Error(ctx, fasthttp.StatusBadRequest, "the parameter volumeId is missing: give a volume id or a fid")
 		return
 	}
-	answer, err := t.lookUp(asked, param(ctx, "collection"))
-	httpx.JSON(ctx, lookupStatus(ctx, err), &answer)
+	answer, err := m.lookUp(asked, param(ctx, "collection"))
+	if m.misses(ctx, err) {
+		return
+	}
+	httpx.JSON(ctx, lookupStatus(err), &answer)
 }
 
-// lookupStatus returns the status for the outcome of a lookup, and sets Retry-After where it helps.
-func lookupStatus(ctx *fasthttp.RequestCtx, err error) int {
+// lookupStatus returns the status for the outcome of a lookup.
+func lookupStatus(err error) int {
 	switch {
 	case err == nil:
 		return fasthttp.StatusOK
 	case errors.Is(err, blob.ErrMalformed):
 		return fasthttp.StatusBadRequest
-	case errors.Is(err, errNoLeader):
-		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
-		return fasthttp.StatusServiceUnavailable
 	}
 	return fasthttp.StatusNotFound
 }
 
 // serveVolumeLookup answers /vol/lookup: a map from what was asked to what a lookup answers.
-func (t *term) serveVolumeLookup(ctx *fasthttp.RequestCtx) {
-	if !t.asks(ctx) {
+func (m *Master) serveVolumeLookup(ctx *fasthttp.RequestCtx) {
+	if !m.asks(ctx) {
 		return
 	}
 	asked := params(ctx, "volumeId")
@@ -120,24 +147,53 @@ func (t *term) serveVolumeLookup(ctx *fasthttp.RequestCtx) {
 	collection := param(ctx, "collection")
 	answers := make(map[string]found, len(asked))
 	for _, id := range asked {
-		answers[id], _ = t.lookUp(id, collection) // the answer tells the error
+		answer, err := m.lookUp(id, collection)
+		if m.misses(ctx, err) {
+			return
+		}
+		answers[id] = answer // which tells the error
 	}
 	httpx.JSON(ctx, fasthttp.StatusOK, answers)
 }
 
 // serveRedirect sends a request for a blob to a server that has it.
-func (t *term) serveRedirect(ctx *fasthttp.RequestCtx) {
+func (m *Master) serveRedirect(ctx *fasthttp.RequestCtx) {
 	id, ok := blobPath(ctx)
 	if !ok {
 		return
 	}
-	var room [8]*topology.Location
-	at, err := t.locate(id, "", room[:0])
-	if err != nil {
-		t.fail(ctx, err)
+	var room [8]*state.Server
+	at, err := m.holders(id, "", room[:0])
+	if m.misses(ctx, err) {
 		return
 	}
-	t.redirect(ctx, len(at), func(i int) string { return at[i].PublicURL })
+	if err == nil {
+		at, err = m.reachable(id, at)
+	}
+	if err != nil {
+		m.fail(ctx, err)
+		return
+	}
+	m.redirect(ctx, len(at), func(i int) string { return at[i].PublicURL })
+}
+
+// reachable keeps those of a volume's servers that are known to be up: the leader knows, others leave it to
+// the client. The error is errUnreachable.
+func (m *Master) reachable(id blob.VolumeID, at []*state.Server) ([]*state.Server, error) {
+	t := m.leading()
+	if t == nil {
+		return at, nil
+	}
+	up := at[:0]
+	for _, s := range at {
+		if t.tree.Serves(string(s.ID)) {
+			up = append(up, s)
+		}
+	}
+	if len(up) == 0 {
+		return nil, fmt.Errorf("volume %d %w", id, errUnreachable)
+	}
+	return up, nil
 }
 
 // blobPath returns the volume of a request for a blob; it is false when the request is answered.

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
@@ -8,6 +9,7 @@ import (
 	"weed/internal/blob"
 	"weed/internal/httpx"
 	"weed/internal/wire"
+	"weed/master/state"
 	"weed/topology"
 )
 
@@ -102,12 +104,14 @@ func (t *term) serveDirStatus(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// copyReport is one copy of a volume, and what the master knows of the volume.
+// copyReport is one copy of a volume, and what the masters have on record of the volume. A copy that is none
+// of the volume's is a stray.
 type copyReport struct {
 	wire.VolumeInfo
-	Primary string
-	Members []string
-	State   string // "writable", "readonly"
+	Epoch   uint64
+	Primary state.ServerID
+	Members []state.ServerID // the primary first
+	State   string           // "creating", "writable", "readonly", "deleting"; "stray"
 }
 
 // serveVolumeStatus answers /vol/status: every copy by data center, rack and server.
@@ -126,7 +130,7 @@ func (t *term) serveVolumeStatus(ctx *fasthttp.RequestCtx) {
 		center := child(volumes.DataCenters, s.DataCenter)
 		copies := make([]copyReport, 0, len(s.Volumes))
 		for _, info := range s.Volumes {
-			copies = append(copies, t.reportCopy(info))
+			copies = append(copies, t.reportCopy(s.URL, info))
 		}
 		child(center, s.Rack)[s.URL] = copies
 	})
@@ -144,18 +148,15 @@ func child[V any](parent map[string]map[string]V, name string) map[string]V {
 	return parent[name]
 }
 
-func (t *term) reportCopy(info wire.VolumeInfo) copyReport {
-	var room [8]*topology.Location
-	at, about, ok := t.tree.Lookup(blob.VolumeID(info.ID), room[:0])
-	r := copyReport{VolumeInfo: info, State: "readonly", Members: make([]string, 0, len(at))}
-	if ok {
-		r.Primary = at[0].URL
+func (t *term) reportCopy(server string, info wire.VolumeInfo) copyReport {
+	r := copyReport{VolumeInfo: info, Members: []state.ServerID{}, State: "stray"}
+	v, ok := t.machine.Volume(blob.VolumeID(info.ID))
+	if !ok {
+		return r
 	}
-	if about.Writable {
-		r.State = "writable"
-	}
-	for _, l := range at {
-		r.Members = append(r.Members, l.URL)
+	r.Epoch, r.Primary, r.Members = v.Epoch, v.Primary, v.Members
+	if slices.Contains(v.Members, state.ServerID(server)) && t.tree.Presence(v.ID, server).Holds {
+		r.State = v.State.String()
 	}
 	return r
 }

@@ -33,12 +33,18 @@ func (m *Master) route(ctx *fasthttp.RequestCtx) {
 		if httpx.Allow(ctx, fasthttp.MethodGet) {
 			m.metrics.page(ctx)
 		}
-	default:
+	case "/dir/lookup":
+		m.serveLookup(ctx)
+	case "/vol/lookup":
+		m.serveVolumeLookup(ctx)
+	case "/dir/assign", "/submit", "/dir/status", "/vol/status", "/vol/grow", "/col/delete", "/delete":
 		if t := m.leading(); t != nil {
 			t.route(ctx)
 		} else {
 			m.passOn(ctx)
 		}
+	default:
+		m.serveRedirect(ctx)
 	}
 }
 
@@ -49,10 +55,6 @@ func (t *term) route(ctx *fasthttp.RequestCtx) {
 		t.serveAssign(ctx)
 	case "/submit":
 		t.serveSubmit(ctx)
-	case "/dir/lookup":
-		t.serveLookup(ctx)
-	case "/vol/lookup":
-		t.serveVolumeLookup(ctx)
 	case "/dir/status":
 		t.serveDirStatus(ctx)
 	case "/vol/status":
@@ -63,8 +65,6 @@ func (t *term) route(ctx *fasthttp.RequestCtx) {
 		t.serveCollectionDelete(ctx)
 	case "/delete":
 		t.serveDelete(ctx)
-	default:
-		t.serveRedirect(ctx)
 	}
 }
 

@@ -18,12 +18,20 @@ type term struct {
 	tree    *topology.Tree
 	keys    *keyLease
 	growths flights[growthKey]
-	doomed  doomed
 	news    news
+
+	records   records
+	claims    claims
+	gone      gone
+	deletions flights[blob.VolumeID]
+	straying  sync.Mutex // held while it is decided what becomes of strays
+	noting    sync.Mutex // held while what servers report goes into the states of records
+	// A send asks for finishDeletions, and for settleOrphans and settleStrays, at once.
+	deletionsDue, settlingDue chan struct{}
 
 	began time.Time
 	// warmUpEnd is when the volume servers have all had the time to report; zero in a cluster that never
-	// had a volume.
+	// had one.
 	warmUpEnd time.Time
 
 	ctx  context.Context // ends with the term
@@ -36,16 +44,28 @@ func (m *Master) newTerm(parent context.Context) *term {
 		Master: m, began: time.Now(),
 		tree: topology.New(topology.Config{
 			SizeLimitBytes: m.cfg.VolumeSizeLimitBytes, Pulse: m.cfg.Pulse, Seed: uint64(m.cookies.next()),
-			Render: renderTarget,
+			Render: renderTarget, BoundOnly: true,
 		}),
+		records:      records{unsettled: map[blob.VolumeID]struct{}{}},
+		deletionsDue: make(chan struct{}, 1), settlingDue: make(chan struct{}, 1),
 	}
-	if m.machine.LastVolumeID() > 0 {
+	view := m.machine.View()
+	if view.ServerCount() > 0 || m.machine.LastVolumeID() > 0 {
 		t.warmUpEnd = t.began.Add(m.cfg.Pulse * 3 / 2)
 	}
+	t.fill(view)
 	t.ctx, t.end = context.WithCancel(parent)
 	t.keys = newKeyLease(t.ctx, &t.jobs, m.machine, m.store)
-	t.growths.jobs = &t.jobs
+	t.growths.jobs, t.deletions.jobs = &t.jobs, &t.jobs
 	t.jobs.start(t.expireServers)
+	t.jobs.start(func() { t.followRecords(view) })
+	t.jobs.start(func() { t.everyPulse(t.deletionsDue, t.finishDeletions) })
+	t.jobs.start(func() {
+		t.everyPulse(t.settlingDue, func() {
+			t.settleOrphans()
+			t.settleStrays()
+		})
+	})
 	return t
 }
 
@@ -104,9 +124,6 @@ func (m *Master) leading() *term {
 
 // warming reports whether volume servers may not have reported yet in this term.
 func (t *term) warming() bool { return time.Now().Before(t.warmUpEnd) }
-
-// mayExist reports whether a volume that nobody has reported may be one that is still to be reported.
-func (t *term) mayExist(id blob.VolumeID) bool { return t.warming() && id <= t.machine.LastVolumeID() }
 
 // expireServers takes servers out that have fallen silent. A tick that comes late says that this process
 // stood still, not that the servers did: they get the time to be heard.

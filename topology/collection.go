@@ -34,7 +34,7 @@ func (t *Tree) Retire(collection string) []Holding {
 		if v.layout.key.Collection != collection {
 			continue
 		}
-		v.retired = true
+		v.open = false
 		t.settleState(v)
 		holdings = append(holdings, Holding{v.id, v.appendLocations(nil)})
 	}
@@ -47,7 +47,7 @@ func (t *Tree) Reinstate(id blob.VolumeID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if v := t.volumes[id]; v != nil {
-		v.retired = false
+		v.open = true
 		t.settleState(v)
 	}
 }
@@ -64,7 +64,7 @@ func (t *Tree) Abandon(id blob.VolumeID) bool {
 	if len(v.copies) >= v.layout.key.Placement.Copies() {
 		return false
 	}
-	v.retired = true
+	v.open = false
 	t.settleState(v)
 	return true
 }

@@ -9,8 +9,8 @@ import (
 	"weed/internal/wire"
 )
 
-// maxSlots bounds what a server may claim, so that sums cannot overflow.
-const maxSlots = 1 << 24
+// MaxSlots bounds what a server may claim, so that sums cannot overflow.
+const MaxSlots = 1 << 24
 
 // Outcome says what a heartbeat did.
 type Outcome struct {
@@ -37,8 +37,8 @@ func (c Conflict) String() string {
 	return fmt.Sprintf("volume %d on %s refused: %s", c.ID, c.URL, c.Reason)
 }
 
-// locationOf returns where a heartbeat says that its server is, with the defaults filled in.
-func locationOf(hb *wire.Heartbeat) Location {
+// LocationOf returns where a heartbeat says that its server is, with the defaults filled in.
+func LocationOf(hb *wire.Heartbeat) Location {
 	at := Location{URL: hb.URL, PublicURL: hb.PublicURL, DataCenter: hb.DataCenter, Rack: hb.Rack}
 	if at.PublicURL == "" {
 		at.PublicURL = at.URL
@@ -58,14 +58,14 @@ func (t *Tree) Heartbeat(now time.Time, hb *wire.Heartbeat) (Outcome, error) {
 	if hb.URL == "" || hb.Max < 0 {
 		return Outcome{}, fmt.Errorf("%w: url %q, max %d", ErrBadHeartbeat, hb.URL, hb.Max)
 	}
-	at := locationOf(hb)
+	at := LocationOf(hb)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.nodes[hb.URL]
-	same := n != nil && n.incarnation == hb.Incarnation
+	same := n != nil && n.heard && n.incarnation == hb.Incarnation
 	switch {
 	case hb.Leaving:
-		if !same {
+		if n == nil || n.heard && !same {
 			return Outcome{}, nil // an earlier life of the server, or one that is gone already
 		}
 		t.detach(n)
@@ -85,7 +85,8 @@ func (t *Tree) Heartbeat(now time.Time, hb *wire.Heartbeat) (Outcome, error) {
 	if n == nil {
 		n = t.attach(&at)
 	}
-	n.incarnation, n.sequence, n.seen, n.max = hb.Incarnation, hb.Sequence, now, min(hb.Max, maxSlots)
+	n.incarnation, n.sequence, n.seen, n.max = hb.Incarnation, hb.Sequence, now, min(hb.Max, MaxSlots)
+	n.heard = true
 	out := Outcome{Joined: !same, At: n.at}
 	t.takeVolumes(now, n, hb, &out)
 	t.recount(n)

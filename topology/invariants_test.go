@@ -67,7 +67,7 @@ func (t *Tree) brokenLayouts() error {
 	}
 	for id, v := range t.volumes {
 		s := is[v.layout]
-		if s == nil || v.id != id || len(v.copies) == 0 {
+		if s == nil || v.id != id || len(v.copies) == 0 && v.members == nil {
 			return fmt.Errorf("volume %d: %d copies, layout %v", id, len(v.copies), v.layout.key)
 		}
 		for _, r := range v.copies {

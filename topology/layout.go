@@ -53,8 +53,8 @@ func (k LayoutKey) String() string {
 	return s
 }
 
-// keyOf reads the layout of a reported copy.
-func keyOf(info *wire.VolumeInfo) (LayoutKey, error) {
+// KeyOf reads the layout of a reported copy. The error says what is wrong with it.
+func KeyOf(info *wire.VolumeInfo) (LayoutKey, error) {
 	p := info.ReplicaPlacement
 	if info.ID == 0 {
 		return LayoutKey{}, errors.New("volume id 0")
@@ -78,12 +78,6 @@ func keyOf(info *wire.VolumeInfo) (LayoutKey, error) {
 		},
 		TTL: ttl,
 	}, nil
-}
-
-// mustKey is keyOf for what has passed it before.
-func mustKey(info *wire.VolumeInfo) LayoutKey {
-	key, _ := keyOf(info)
-	return key
 }
 
 // layoutOf returns the layout of a key, made on demand.

@@ -35,6 +35,7 @@ type node struct {
 	incarnation uint64
 	sequence    uint64 // of the last heartbeat taken in
 	seen        time.Time
+	heard       bool // false while it is only assumed to be there
 
 	round    uint32 // counts the full heartbeats
 	max      int    // slots
@@ -47,8 +48,11 @@ type node struct {
 	settled map[blob.VolumeID]time.Time
 }
 
-// free returns the slots that a new volume may take.
+// free returns the slots that a new volume may take; it is placed on nothing that is only assumed.
 func (n *node) free() int {
+	if !n.heard {
+		return 0
+	}
 	return max(0, n.max-len(n.volumes)-len(n.strays)-n.reserved)
 }
 
@@ -100,6 +104,8 @@ func (t *Tree) attach(at *Location) *node {
 	n := &node{at: at, rack: r, volumes: map[blob.VolumeID]*replica{}}
 	r.nodes[at.URL] = n
 	t.nodes[at.URL] = n
+	t.present.Store(at.URL, at)
+	delete(t.silent, at.URL)
 	return n
 }
 
@@ -122,6 +128,7 @@ func (t *Tree) detach(n *node) {
 		delete(t.dataCenters, r.center.name)
 	}
 	delete(t.nodes, n.at.URL)
+	t.present.Delete(n.at.URL)
 	n.rack = nil
 }
 
@@ -134,6 +141,7 @@ func (t *Tree) Expire(now time.Time) []*Location {
 		if now.Sub(n.seen) >= expiryPulses*t.cfg.Pulse {
 			gone = append(gone, n.at)
 			t.detach(n)
+			t.silent[n.at.URL] = n.seen
 		}
 	}
 	return gone

@@ -72,6 +72,7 @@ type Config struct {
 	SizeLimitBytes uint64        // a volume of this size takes no more blobs; 30000 MiB
 	Pulse          time.Duration // between two heartbeats of a server; 5 s
 	Seed           uint64        // of the choice between equally good servers
+	BoundOnly      bool          // a copy of a volume that is not bound is a stray, instead of making one known
 	// Render, if set, is called once for each Target, under the tree's lock; it must not call the tree. What
 	// it returns is kept in Target.Rendered.
 	Render func(*Target) []byte
@@ -130,8 +131,11 @@ type Tree struct {
 	dataCenters map[string]*dataCenter
 	nodes       map[string]*node // by URL
 	volumes     map[blob.VolumeID]*volume
-	strays      map[blob.VolumeID][]*stray // copies that contradict the volume of their id
+	strays      map[blob.VolumeID][]*stray // copies that are none of the volume of their id
+	silent      map[string]time.Time       // when a server that expired was heard of last, by URL
 	area                                   // sums over all data centers
+
+	present sync.Map // URL -> *Location of all nodes
 
 	layoutsMu sync.RWMutex // so that Pick need not wait for a heartbeat
 	layouts   map[LayoutKey]*layout
@@ -147,6 +151,7 @@ func New(cfg Config) *Tree {
 		nodes:       map[string]*node{},
 		volumes:     map[blob.VolumeID]*volume{},
 		strays:      map[blob.VolumeID][]*stray{},
+		silent:      map[string]time.Time{},
 		layouts:     map[LayoutKey]*layout{},
 	}
 }
@@ -163,7 +168,7 @@ func (t *Tree) Lookup(id blob.VolumeID, dst []*Location) (locations []*Location,
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	v := t.volumes[id]
-	if v == nil {
+	if v == nil || len(v.copies) == 0 {
 		return dst, About{}, false
 	}
 	return v.appendLocations(dst), About{v.layout.key.Collection, v.writable}, true

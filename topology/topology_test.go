@@ -116,6 +116,15 @@ func (f *fixture) urls(id blob.VolumeID) []string {
 	return urls
 }
 
+// mustKey is KeyOf for what is sound.
+func mustKey(info *wire.VolumeInfo) LayoutKey {
+	key, err := KeyOf(info)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
 func TestHeartbeatProtocol(t *testing.T) {
 	f := newFixture(t)
 	s := newServer("a:1", "dc1", "r1", 7)

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -13,10 +14,14 @@ type volume struct {
 	id       blob.VolumeID
 	writable bool // takes blobs: it is in the slots of its layout
 	crowded  bool // writable, and a copy is near the size limit
-	retired  bool // about to be deleted: not writable whatever its copies say
+	open     bool // may take blobs, as far as its copies can
 	layout   *layout
+	members  []string   // URLs of the servers that hold it, the primary first; nil while it is not bound
 	copies   []*replica // ordered by URL
 	target   *Target    // while active
+
+	lastBytes    uint64 // of the copy that went away last
+	lastRevision uint16
 }
 
 // replica is one copy of a volume as its server last reported it.
@@ -35,7 +40,7 @@ type replica struct {
 	readOnly        bool
 }
 
-// stray is a copy that contradicts the volume of its id.
+// stray is a copy that is none of the volume of its id: it contradicts it, or its server is no member.
 type stray struct {
 	node  *node
 	info  wire.VolumeInfo
@@ -43,8 +48,13 @@ type stray struct {
 }
 
 // primaryIndex returns which of the copies is the primary: all masters come to the same one, and the
-// volumes of a group of servers have different ones.
-func (v *volume) primaryIndex() int { return int(v.id) % len(v.copies) }
+// volumes of a group of servers have different ones. A bound volume has the one that it was told.
+func (v *volume) primaryIndex() int {
+	if v.members == nil {
+		return int(v.id) % len(v.copies)
+	}
+	return max(0, slices.IndexFunc(v.copies, func(r *replica) bool { return r.node.at.URL == v.members[0] }))
+}
 
 func (v *volume) appendLocations(dst []*Location) []*Location {
 	first := v.primaryIndex()
@@ -59,7 +69,7 @@ func (v *volume) appendLocations(dst []*Location) []*Location {
 
 // health works out whether the volume may take blobs and whether it is near its limit.
 func (v *volume) health(limitBytes uint64) (writable, crowded bool) {
-	if v.retired || len(v.copies) < v.layout.key.Placement.Copies() {
+	if !v.open || len(v.copies) < max(len(v.members), v.layout.key.Placement.Copies()) {
 		return false, false
 	}
 	for _, r := range v.copies {
@@ -99,7 +109,7 @@ func (t *Tree) withdraw(v *volume) {
 }
 
 func (t *Tree) newVolume(id blob.VolumeID, key LayoutKey) *volume {
-	v := &volume{id: id, layout: t.layoutOf(key)}
+	v := &volume{id: id, open: true, layout: t.layoutOf(key)}
 	v.layout.volumes++
 	t.volumes[id] = v
 	return v
@@ -129,16 +139,19 @@ func (t *Tree) relayout(v *volume, key LayoutKey) {
 	t.releaseLayout(old)
 }
 
-// dropReplica forgets one copy; the volume goes with its last one. The server's counts are left to the
-// caller.
+// dropReplica forgets one copy; the volume goes with its last one unless it is bound. The server's counts are
+// left to the caller.
 func (t *Tree) dropReplica(r *replica) {
 	v := r.volume
+	if r.sizeBytes > 0 { // not one that was only assumed
+		v.lastBytes, v.lastRevision = r.sizeBytes, r.compactRevision
+	}
 	t.withdraw(v)
 	v.copies = slices.DeleteFunc(v.copies, func(c *replica) bool { return c == r })
 	delete(r.node.volumes, v.id)
 	delete(r.node.settled, v.id)
 	t.settleState(v)
-	if len(v.copies) == 0 {
+	if len(v.copies) == 0 && v.members == nil {
 		t.dropVolume(v)
 	}
 }
@@ -155,7 +168,7 @@ func (t *Tree) dropStray(n *node, id blob.VolumeID) {
 // put takes in what a server reports of one copy. It returns a conflict the first time that the copy
 // contradicts what is known. The server's counts are left to the caller.
 func (t *Tree) put(n *node, info *wire.VolumeInfo, round uint32) *Conflict {
-	key, err := keyOf(info)
+	key, err := KeyOf(info)
 	if err != nil {
 		return &Conflict{ID: blob.VolumeID(info.ID), URL: n.at.URL, Reason: err.Error()}
 	}
@@ -166,13 +179,17 @@ func (t *Tree) put(n *node, info *wire.VolumeInfo, round uint32) *Conflict {
 	}
 	v, r := t.volumes[id], n.volumes[id]
 	switch {
+	case v == nil && t.cfg.BoundOnly:
+		return t.refuse(n, info, round, known, "no volume of that id is known")
 	case v == nil:
 		v = t.newVolume(id, key)
+	case !v.admits(n):
+		return t.refuse(n, info, round, known, fmt.Sprintf("its members are %q", v.members))
 	case v.layout.key == key:
-	case r != nil && len(v.copies) == 1: // the only holder may say what the volume is
+	case v.members == nil && r != nil && len(v.copies) == 1: // the only holder may say what the volume is
 		t.relayout(v, key)
 	default:
-		return t.refuse(n, v, info, round, known)
+		return t.refuse(n, info, round, known, "the volume is known as "+v.layout.key.String()+", this copy is "+key.String())
 	}
 	if r == nil {
 		r = t.addReplica(n, v)
@@ -200,22 +217,28 @@ func (t *Tree) addReplica(n *node, v *volume) *replica {
 	return r
 }
 
-// refuse keeps a copy that contradicts its volume aside.
-func (t *Tree) refuse(n *node, v *volume, info *wire.VolumeInfo, round uint32, known bool) *Conflict {
-	if r := n.volumes[v.id]; r != nil {
+// refuse keeps a copy that is none of its volume's aside, and says why unless it was known as such.
+func (t *Tree) refuse(n *node, info *wire.VolumeInfo, round uint32, known bool, reason string) *Conflict {
+	id := blob.VolumeID(info.ID)
+	if r := n.volumes[id]; r != nil {
 		t.dropReplica(r)
 	}
-	s := &stray{node: n, info: *info, round: round}
-	if n.strays == nil {
-		n.strays = map[blob.VolumeID]*stray{}
-	}
-	n.strays[v.id] = s
-	t.strays[v.id] = append(t.strays[v.id], s)
+	t.keepAside(n, *info, round)
 	if known {
 		return nil
 	}
-	return &Conflict{ID: v.id, URL: n.at.URL, Reason: "the volume is known as " + v.layout.key.String() +
-		", this copy is " + mustKey(info).String()}
+	return &Conflict{ID: id, URL: n.at.URL, Reason: reason}
+}
+
+// keepAside makes a copy known as a stray.
+func (t *Tree) keepAside(n *node, info wire.VolumeInfo, round uint32) {
+	s := &stray{node: n, info: info, round: round}
+	if n.strays == nil {
+		n.strays = map[blob.VolumeID]*stray{}
+	}
+	id := blob.VolumeID(info.ID)
+	n.strays[id] = s
+	t.strays[id] = append(t.strays[id], s)
 }
 
 // take overwrites what is known of a copy.
