@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"weed/internal/freeport"
 )
 
 // patience is how long a test waits for something that should be there at once, on a busy machine.
@@ -171,17 +173,6 @@ func (p *process) signalUntilExit(t *testing.T, s os.Signal) int {
 	}
 }
 
-// freePort returns a port that nobody listens on.
-func freePort(t *testing.T) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
-}
-
 // request sends a request and returns status and body; status 0 means that nobody answered.
 func request(ctx context.Context, method, url, body string) (int, string) {
 	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
@@ -233,7 +224,7 @@ func TestVersionOfTheLinker(t *testing.T) {
 // upload, and finds everything again after the next start.
 func TestServerStops(t *testing.T) {
 	dir := t.TempDir()
-	masterPort, volumePort := freePort(t), freePort(t)
+	masterPort, volumePort := freeport.Port(t), freeport.Port(t)
 	profile := filepath.Join(dir, "cpu.prof")
 	memory := filepath.Join(dir, "mem.prof")
 	args := []string{"-v=1", "server", "-dir", filepath.Join(dir, "data"), "-pulseSeconds=1",
@@ -278,7 +269,7 @@ func TestSecondSignalExitsAtOnce(t *testing.T) {
 		second syscall.Signal
 		code   int
 	}{{syscall.SIGTERM, 143}, {syscall.SIGINT, 130}} {
-		masterPort, volumePort := freePort(t), freePort(t)
+		masterPort, volumePort := freeport.Port(t), freeport.Port(t)
 		p := start(t, "server", fmt.Sprint("-master.port=", masterPort), fmt.Sprint("-volume.port=", volumePort), "-pulseSeconds=1")
 		body := await(t, http.StatusOK, "GET", fmt.Sprint("http://127.0.0.1:", masterPort, "/dir/assign"), "")
 		halfUpload(t, volumePort, field(t, body, "fid")) // never finished: draining would wait for it
@@ -307,8 +298,8 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 // store starts a server of two and returns the master's host:port once files can be stored.
 func store(t *testing.T) (master string, p *process) {
 	t.Helper()
-	port := freePort(t)
-	p = start(t, "server", fmt.Sprint("-master.port=", port), fmt.Sprint("-volume.port=", freePort(t)), "-pulseSeconds=1",
+	port := freeport.Port(t)
+	p = start(t, "server", fmt.Sprint("-master.port=", port), fmt.Sprint("-volume.port=", freeport.Port(t)), "-pulseSeconds=1",
 		"-volume.fsync=never")
 	master = fmt.Sprint("127.0.0.1:", port)
 	await(t, http.StatusOK, "GET", "http://"+master+"/dir/assign", "")
@@ -359,7 +350,7 @@ func TestBenchmarkInterrupted(t *testing.T) {
 // TestLogFiles checks that with -log_dir everything goes to files, to the last line, and nothing to stderr.
 func TestLogFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
-	port := freePort(t)
+	port := freeport.Port(t)
 	p := start(t, "master", "-log_dir", dir, fmt.Sprint("-port=", port))
 	await(t, http.StatusOK, "GET", fmt.Sprint("http://127.0.0.1:", port, "/healthz"), "")
 	p.signal(t, syscall.SIGTERM)
@@ -380,7 +371,7 @@ func TestLogFiles(t *testing.T) {
 // TestWarnings starts a master with few files and a flag of former times.
 func TestWarnings(t *testing.T) {
 	p := launch(t, exec.Command("sh", "-c", `ulimit -n 512; exec "$0" "$@"`, build(t), "master", "-conf=weed.conf",
-		fmt.Sprint("-port=", freePort(t))))
+		fmt.Sprint("-port=", freeport.Port(t))))
 	p.waitFor(t, "the limit of open files is low: raise the hard limit (ulimit -Hn) before the start limit=512 advised=")
 	p.waitFor(t, "-conf is ignored: data centers and racks come from the volume servers conf=weed.conf")
 	p.waitFor(t, "master listens")
@@ -402,7 +393,7 @@ func TestFailures(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	free := fmt.Sprint(freePort(t))
+	free := fmt.Sprint(freeport.Port(t))
 	for _, c := range []struct {
 		args string
 		want string // part of the line

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"weed/internal/freeport"
 	"weed/internal/httpx"
 	"weed/internal/wire"
 )

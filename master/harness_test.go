@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -20,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"weed/internal/freeport"
 	"weed/internal/httpx"
 	"weed/internal/wire"
 	"weed/raftstore"
@@ -76,15 +76,13 @@ func start(t testing.TB, change func(*Config)) *fixture {
 // run starts the master on a free port, or again on the one that it had.
 func (f *fixture) run() {
 	f.Helper()
-	address := f.cfg.Address
-	if address == "" {
-		address = "127.0.0.1:0"
+	if f.cfg.Address == "" {
+		f.cfg.Address = freeport.Addr(f)
 	}
-	ln, err := httpx.Listen(address)
+	ln, err := httpx.Listen(f.cfg.Address)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.cfg.Address = ln.Addr().String()
 	timeouts := quickRaft
 	if len(f.cfg.Peers) > 0 {
 		timeouts = calmRaft
@@ -354,17 +352,6 @@ func volumeInfo(id uint32, collection string, change func(*wire.VolumeInfo)) wir
 
 func form(values url.Values) (contentType, body string) {
 	return "application/x-www-form-urlencoded", values.Encode()
-}
-
-// freePort returns an address that nobody listens on.
-func freePort(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // logLines is a log that a test reads.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"weed/client"
+	"weed/internal/freeport"
 	"weed/internal/httpx"
 )
 
@@ -89,7 +90,7 @@ func TestClusterChangesRefused(t *testing.T) {
 			t.Errorf("%s allows %q", path, allow)
 		}
 	}
-	lone := start(t, func(c *Config) { c.Peers = []string{freePort(t), freePort(t)} })
+	lone := start(t, func(c *Config) { c.Peers = []string{freeport.Addr(t), freeport.Addr(t)} })
 	guard, err := httpx.ParseGuard("10.0.0.0/8")
 	if err != nil {
 		t.Fatal(err)

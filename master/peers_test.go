@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"weed/internal/blob"
+	"weed/internal/freeport"
 	"weed/internal/wire"
 )
 
 // trio starts three masters and returns the leader first.
 func trio(t *testing.T) []*fixture {
 	t.Helper()
-	addresses := []string{freePort(t), freePort(t), freePort(t)}
+	addresses := []string{freeport.Addr(t), freeport.Addr(t), freeport.Addr(t)}
 	var masters []*fixture
 	for _, address := range addresses {
 		masters = append(masters, start(t, func(c *Config) {
@@ -120,6 +121,6 @@ func TestLeaderChangeUnderLoad(t *testing.T) {
 }
 
 func TestHeartbeatsWithoutLeaderFail(t *testing.T) {
-	f := start(t, func(c *Config) { c.Peers = []string{freePort(t)} })
+	f := start(t, func(c *Config) { c.Peers = []string{freeport.Addr(t)} })
 	f.do("POST", wire.PathHeartbeat, "application/json", `{"url":"a:1","full":true}`).want(t, 503, "leader")
 }

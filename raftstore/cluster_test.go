@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"weed/internal/freeport"
 )
 
 func TestThreeServersElectOneLeader(t *testing.T) {
@@ -393,7 +395,7 @@ func TestChangedAddress(t *testing.T) {
 		for range 2 { // the second start finds everything settled
 			n.stop()
 			if n.id == old {
-				n.id = freeAddress(t)
+				n.id = freeport.Addr(t)
 			}
 			n.start()
 			nodes{n}.agree(t, want)
@@ -410,7 +412,7 @@ func TestChangedAddress(t *testing.T) {
 		moved := ns[0]
 		old, peers := moved.id, moved.peers
 		moved.stop()
-		moved.id, moved.peers = freeAddress(t), nil
+		moved.id, moved.peers = freeport.Addr(t), nil
 		var changed *AddressChangedError
 		if err := moved.open(); !errors.As(err, &changed) || changed.Old != old || !errors.Is(err, ErrAddressChanged) {
 			t.Fatalf("Open without peers: %v", err)

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"weed/internal/freeport"
 )
 
 func TestMain(m *testing.M) {
@@ -204,7 +206,7 @@ func newNodes(t *testing.T, count int) nodes {
 	var all nodes
 	var ids []string
 	for range count {
-		ids = append(ids, freeAddress(t))
+		ids = append(ids, freeport.Addr(t))
 	}
 	for _, id := range ids {
 		n := &node{t: t, network: network, id: id, dir: t.TempDir()}
@@ -214,16 +216,6 @@ func newNodes(t *testing.T, count int) nodes {
 		all = append(all, n)
 	}
 	return all
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 func (ns nodes) start() {

@@ -22,14 +22,14 @@ package testcluster
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
+
+	"weed/internal/freeport"
 )
 
 // Patience is how long a test waits for something that should be there at once, on a busy machine.
@@ -95,33 +95,9 @@ func WaitFor(t testing.TB, what string, condition func() error) {
 	}
 }
 
-// ports that this process has handed out: a server that is down for a moment must find its port again.
-var ports struct {
-	mu   sync.Mutex
-	used map[int]bool
-}
-
-// FreeAddr returns a loopback address that nobody listens on. Its port is below those that systems give to
-// outgoing connections, so that none of these takes it while a server restarts.
+// FreeAddr returns a loopback address that nobody listens on; it is the test's own until the test ends, also while
+// a server restarts.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	ports.mu.Lock()
-	defer ports.mu.Unlock()
-	if ports.used == nil {
-		ports.used = make(map[int]bool)
-	}
-	for range 1000 {
-		port := 10000 + rand.IntN(20000)
-		if ports.used[port] {
-			continue
-		}
-		ports.used[port] = true
-		addr := fmt.Sprintf("127.0.0.1:%d", port)
-		if ln, err := net.Listen("tcp", addr); err == nil {
-			_ = ln.Close()
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
+	return freeport.Addr(t)
 }
