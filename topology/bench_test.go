@@ -44,6 +44,9 @@ var bigCluster = sync.OnceValue(func() *big {
 	for i := range benchServers {
 		hb := bigHeartbeat(i)
 		began := time.Now()
+		for j := range hb.Volumes {
+			tree.Bind(blob.VolumeID(hb.Volumes[j].ID), Group{Key: mustKey(&hb.Volumes[j]), Members: []string{hb.URL}, Open: true})
+		}
 		if _, err := tree.Heartbeat(start, hb); err != nil {
 			panic(err)
 		}

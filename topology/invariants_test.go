@@ -75,6 +75,16 @@ func (t *Tree) brokenLayouts() error {
 				return fmt.Errorf("volume %d has a copy on %s, which does not know it", id, r.node.at.URL)
 			}
 		}
+		for _, r := range v.copies {
+			if !v.admits(r.node) {
+				return fmt.Errorf("volume %d counts a copy on %s, its members are %v", id, r.node.at.URL, v.members)
+			}
+		}
+		for _, s := range t.strays[id] {
+			if key := mustKey(&s.info); v.members != nil && v.admits(s.node) && key == v.layout.key {
+				return fmt.Errorf("volume %d: the copy on %s is a stray, its members are %v", id, s.node.at.URL, v.members)
+			}
+		}
 		writable, crowded := v.health(t.cfg.SizeLimitBytes)
 		if writable != v.writable || crowded != v.crowded || v.target != nil && !writable {
 			return fmt.Errorf("volume %d: writable %v crowded %v, is %v %v", id, v.writable, v.crowded, writable, crowded)

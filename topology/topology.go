@@ -3,14 +3,15 @@
 // where a new volume goes and which volume takes the next blob.
 //
 // It is pure: no I/O, no goroutines, no clock but the times passed in, and the only chance in it comes
-// from Config.Seed. It refuses data that contradicts itself (two servers that report different
-// collections under one volume id: the first wins, the other is returned as a Conflict), and it never
-// places a volume against its placement code: a placement is honoured or refused.
+// from Config.Seed. It refuses copies that are none of the volume of their id, which are strays: on a server
+// that is no member of a volume's Group, or, without one, of another collection than the first that was
+// reported. It never places a volume against its placement code: a placement is honoured or refused.
 //
 // Invariants:
 //   - A server's free slots are its slots less its copies and its reservations, never below zero.
 //   - A volume is writable only while it has all its copies, each below the size limit and none
-//     read-only. Only writable volumes are picked.
+//     read-only, and is not bound as one that is closed. Only writable volumes are picked.
+//   - The copies of a bound volume are on its members and of its layout, all others are strays.
 //   - Of the writable volumes of a layout (collection, placement, ttl) few are active, and only active
 //     ones are picked: each directory of a server that holds a writable volume holds an active one, and
 //     no more are active than there are such directories. Puts that arrive together then share the
@@ -27,6 +28,7 @@
 //		// order a volume with a fresh id from every server of plan.Servers, then
 //		tree.Settle(now, plan, infos) // or tree.Release(plan) when an order failed
 //	}
+//	tree.Bind(id, group)                                 // who holds a volume, as the masters' records say
 //	gone := tree.Expire(now)                             // once in a while
 package topology
 

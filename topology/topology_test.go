@@ -383,51 +383,6 @@ func TestCrowded(t *testing.T) {
 	}
 }
 
-func TestRetireAndForget(t *testing.T) {
-	f := newFixture(t)
-	s := newServer("a:1", "dc1", "r1", 7)
-	s.vols[1], s.vols[2], s.vols[3] = info(1, "x", "000"), info(2, "x", "000"), info(3, "", "000")
-	f.beat(s.full())
-	holdings := f.Retire("x")
-	f.check()
-	if len(holdings) != 2 || holdings[0].ID != 1 || holdings[1].Locations[0].URL != "a:1" {
-		t.Fatalf("%+v", holdings)
-	}
-	if _, err := f.Pick(layoutKey("x", "000"), Preference{}); !errors.Is(err, ErrNoWritable) {
-		t.Fatal(err)
-	}
-	f.Forget(1, "a:1")
-	f.Reinstate(2)
-	f.check()
-	if got := f.picks(3, layoutKey("x", "000"), Preference{}); !slices.Equal(got, []blob.VolumeID{2}) {
-		t.Fatal(got)
-	}
-	f.Forget(2, "a:1")
-	f.check()
-	if got := f.Collections(); !slices.Equal(got, []string{""}) {
-		t.Fatal(got)
-	}
-}
-
-func TestAbandon(t *testing.T) {
-	f := newFixture(t)
-	a, b := newServer("a:1", "dc1", "r1", 7), newServer("b:1", "dc1", "r1", 7)
-	f.beat(a.full())
-	f.beat(b.full())
-	if !f.Abandon(1) {
-		t.Fatal("a volume that nobody has can be abandoned")
-	}
-	f.beat(a.delta(nil, info(1, "", "001"), info(2, "", "001")))
-	f.beat(b.delta(nil, info(2, "", "001")))
-	if !f.Abandon(1) || f.Abandon(2) {
-		t.Fatal("only what is incomplete can be abandoned")
-	}
-	f.beat(b.delta(nil, info(1, "", "001")))
-	if got := f.picks(4, layoutKey("", "001"), Preference{}); !slices.Equal(got, []blob.VolumeID{2}) {
-		t.Fatal(got)
-	}
-}
-
 func TestWalkAndInfoRoundTrip(t *testing.T) {
 	f := newFixture(t)
 	v := wire.VolumeInfo{ID: 5, SizeBytes: 1, Collection: "c", TTL: "3m", Version: 2, FileCount: 2, DeleteCount: 3,
