@@ -191,7 +191,7 @@ func (t *term) makeVolume(plan *topology.Reservation, id blob.VolumeID) error {
 	if err != nil {
 		to = state.Deleting
 	}
-	_, failed := t.setState(v, to)
+	failed := t.setState(v, to)
 	t.claims.drop(id)
 	if err == nil || failed != nil {
 		return errors.Join(err, failed)

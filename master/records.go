@@ -101,14 +101,14 @@ func (t *term) pending() []blob.VolumeID {
 }
 
 // setState moves one volume, of a record just seen, to another state.
-func (t *term) setState(v *state.Volume, to state.VolumeState) (*state.Volume, error) {
+func (t *term) setState(v *state.Volume, to state.VolumeState) error {
 	change := state.StateChange{ID: v.ID, Epoch: v.Epoch, From: v.State, To: to}
-	now, err := state.Only(propose(t.ctx, t.store, state.SetStates([]state.StateChange{change})))
+	_, err := state.Only(propose(t.ctx, t.store, state.SetStates([]state.StateChange{change})))
 	t.sync(v.ID)
 	if err != nil {
-		return now, fmt.Errorf("make volume %d %s: %w", v.ID, to, err)
+		return fmt.Errorf("make volume %d %s: %w", v.ID, to, err)
 	}
-	return now, nil
+	return nil
 }
 
 // proposeBatch puts elements of one kind through Raft, so many at a time that they fit, and returns what came

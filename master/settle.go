@@ -181,7 +181,7 @@ func (t *term) settleOrphans() {
 		} else if open || t.warming() {
 			continue
 		}
-		if _, err := t.setState(v, to); err != nil {
+		if err := t.setState(v, to); err != nil {
 			t.log.Warn("could not settle a volume that was being made", "volume", uint32(id), "err", err)
 			continue
 		}

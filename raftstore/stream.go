@@ -110,7 +110,7 @@ func (s *stream) sort(c *peerConn) {
 		case <-s.done:
 		}
 	}
-	c.Close()
+	_ = c.Close()
 }
 
 // Accept returns the next connection of Raft's channel.
@@ -141,14 +141,14 @@ func (s *stream) dialChannel(address string, channel byte, timeout time.Duration
 	if channel == channelRaft {
 		ours := s.origin.Load()
 		if ours == nil {
-			c.Close()
+			_ = c.Close()
 			return nil, fmt.Errorf("dial %s: not part of a cluster", address)
 		}
 		head = append(head, ours[:]...)
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(timeout))
 	if _, err := c.Write(head); err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, fmt.Errorf("dial %s: %w", address, err)
 	}
 	_ = c.SetWriteDeadline(time.Time{})

@@ -70,7 +70,7 @@ func TestFailCreate(t *testing.T) {
 		s := openTestStore(t, disk, Config{})
 		before := disk.OpCount()
 		disk.FailAt(before+n, syscall.ENOSPC)
-		v, err := s.Create(7, "", blob.Placement{}, blob.TTL{})
+		_, err := s.Create(7, "", blob.Placement{}, blob.TTL{})
 		if disk.OpCount() < before+n {
 			if err != nil || n < 8 {
 				t.Fatalf("%d operations, %v", n, err)
@@ -87,7 +87,8 @@ func TestFailCreate(t *testing.T) {
 		if err != nil || len(entries) != 1 {
 			t.Errorf("operation %d: left %v, %v", n, entries, err)
 		}
-		if v, err = s.Create(7, "", blob.Placement{}, blob.TTL{}); err != nil {
+		v, err := s.Create(7, "", blob.Placement{}, blob.TTL{})
+		if err != nil {
 			t.Fatalf("operation %d: second try: %v", n, err)
 		}
 		mustPut(t, v, 1, []byte("x"))

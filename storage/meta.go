@@ -81,7 +81,7 @@ func readJSON(fsys vfs.FS, name string, into any) (ok bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("open %s: %w", name, err)
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close()
 	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxMetaBytes))
 	if err != nil {
 		return false, fmt.Errorf("read %s: %w", name, err)

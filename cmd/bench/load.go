@@ -60,12 +60,12 @@ func figure(text []byte, pattern string) float64 {
 
 // cost runs a load and returns the microseconds of processor time per request that each process spent.
 // A failed request fails the run: a cheap error is no answer.
-func (b *bench) cost(addr, script string, connections int, processes ...*process) ([]float64, load, error) {
+func (b *bench) cost(addr, script string, connections int, processes ...*process) ([]float64, error) {
 	before := make([]time.Duration, len(processes))
 	for i, p := range processes {
 		var err error
 		if before[i], err = p.cpu(); err != nil {
-			return nil, load{}, err
+			return nil, err
 		}
 	}
 	l, err := b.wrk(addr, script, connections)
@@ -73,17 +73,17 @@ func (b *bench) cost(addr, script string, connections int, processes ...*process
 		err = fmt.Errorf("%.0f of %.0f requests failed", l.failed, l.requests)
 	}
 	if err != nil {
-		return nil, l, err
+		return nil, err
 	}
 	costs := make([]float64, len(processes))
 	for i, p := range processes {
 		after, err := p.cpu()
 		if err != nil {
-			return nil, l, err
+			return nil, err
 		}
 		costs[i] = float64((after - before[i]).Nanoseconds()) / 1e3 / l.requests
 	}
-	return costs, l, nil
+	return costs, nil
 }
 
 // form is the Lua for a multipart upload of so many bytes.

@@ -103,13 +103,14 @@ func run() (err error) {
 	return nil
 }
 
-// atMost and atLeast print a figure with its bound.
+// atMost prints a figure with its upper bound.
 func (b *bench) atMost(what string, value, bound float64, unit string) {
 	b.verdict(what, value, "at most", bound, unit, value <= bound)
 }
 
-func (b *bench) atLeast(what string, value, bound float64, unit string) {
-	b.verdict(what, value, "at least", bound, unit, value >= bound)
+// ratio prints how many times better something is, with its lower bound.
+func (b *bench) ratio(what string, value, bound float64) {
+	b.verdict(what, value, "at least", bound, "x", value >= bound)
 }
 
 func (b *bench) verdict(what string, value float64, relation string, bound float64, unit string, ok bool) {

@@ -187,7 +187,7 @@ func getJSON(url string, into any) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err == nil && resp.StatusCode/100 != 2 {
 		err = fmt.Errorf("%s: %s: %s", url, resp.Status, text)

@@ -24,11 +24,11 @@ func (b *bench) cpuOfPutAndGet() error {
 	for _, connections := range []int{16, 64} {
 		var puts, gets []float64
 		for range b.rounds {
-			put, _, err := b.cost(s.volume.addr, putScript(r, 1024), connections, s.volume)
+			put, err := b.cost(s.volume.addr, putScript(r, 1024), connections, s.volume)
 			if err != nil {
 				return err
 			}
-			get, _, err := b.cost(s.volume.addr, getScript(r), connections, s.volume)
+			get, err := b.cost(s.volume.addr, getScript(r), connections, s.volume)
 			if err != nil {
 				return err
 			}
@@ -58,12 +58,12 @@ func (b *bench) cpuOfMaster() error {
 	submit := form(1024) + `function request() return wrk.format("POST", "/submit", headers, body) end`
 	var assigns, submits []float64
 	for range b.rounds {
-		c, _, err := b.cost(s.master.addr, get, 16, s.master)
+		c, err := b.cost(s.master.addr, get, 16, s.master)
 		if err != nil {
 			return err
 		}
 		assigns = append(assigns, c[0])
-		if c, _, err = b.cost(s.master.addr, submit, 16, s.master, s.volume); err != nil {
+		if c, err = b.cost(s.master.addr, submit, 16, s.master, s.volume); err != nil {
 			return err
 		}
 		submits = append(submits, c[0])
@@ -94,7 +94,7 @@ func (b *bench) largeBlobs() error {
 	b.atMost("peak memory of the volume server, 1 GiB of parallel 4 MiB PUTs", float64(peak)/(1<<20), 400, "MiB")
 	// The first reads verify checksums, the later ones find that done.
 	for _, what := range []string{"first reads", "read again"} {
-		costs, _, err := b.cost(s.volume.addr, getScript(r), 16, s.volume)
+		costs, err := b.cost(s.volume.addr, getScript(r), 16, s.volume)
 		if err != nil {
 			return err
 		}
@@ -134,9 +134,9 @@ func (b *bench) groupCommit() error {
 		}
 	}
 	b.note("one fdatasync per 1 KiB write, one writer", median(raw), "/s")
-	b.atLeast("durable PUTs over HTTP, 64 writers, against that", median(rates[64]), 8, "x")
-	b.atLeast("durable PUTs over HTTP, 16 writers, against that", median(rates[16]), 3, "x")
-	b.atLeast("durable PUTs over HTTP, 1 writer, against that", median(rates[1]), 1/1.3, "x")
+	b.ratio("durable PUTs over HTTP, 64 writers, against that", median(rates[64]), 8)
+	b.ratio("durable PUTs over HTTP, 16 writers, against that", median(rates[16]), 3)
+	b.ratio("durable PUTs over HTTP, 1 writer, against that", median(rates[1]), 1/1.3)
 	return nil
 }
 

@@ -86,9 +86,9 @@ end
 		}
 	}
 	weed := median(contestants[0].rates)
-	b.atLeast("against bare fasthttp answering from memory", weed/median(contestants[1].rates), 0.7, "x")
+	b.ratio("against bare fasthttp answering from memory", weed/median(contestants[1].rates), 0.7)
 	if nginx != nil {
-		b.atLeast("against nginx with its open-file cache", weed/median(contestants[2].rates), 2, "x")
+		b.ratio("against nginx with its open-file cache", weed/median(contestants[2].rates), 2)
 	}
 	return nil
 }

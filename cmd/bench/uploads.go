@@ -21,7 +21,7 @@ func put(c *http.Client, url string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusCreated {
 		err = fmt.Errorf("put %s: %s: %s", url, resp.Status, text)

@@ -229,7 +229,7 @@ func TestCrashIsRepeatable(t *testing.T) {
 	}
 	different := false
 	for seed := range uint64(20) {
-		if build(seed) != build(seed) {
+		if one, again := build(seed), build(seed); one != again {
 			t.Fatalf("seed %d gives two disks", seed)
 		}
 		different = different || build(seed) != build(seed+1)

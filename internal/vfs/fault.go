@@ -63,7 +63,7 @@ func (o Op) Is(glob string, kinds ...OpKind) bool {
 	return full || last
 }
 
-// PartialError, returned by a fault for a write, lets the first Written bytes reach the file before the
+// A PartialError that a fault returns for a write lets the first Written bytes reach the file before the
 // write fails with Err.
 type PartialError struct {
 	Written int

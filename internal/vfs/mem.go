@@ -149,7 +149,7 @@ func (m *Mem) open(name string, flag int, perm fs.FileMode) (*node, error) {
 	}
 	op := Op{Kind: OpOpen, Path: clean(name)}
 	m.mu.RLock()
-	n, err := m.find(name)
+	_, err := m.find(name)
 	m.mu.RUnlock()
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && flag&os.O_CREATE != 0:
@@ -162,7 +162,7 @@ func (m *Mem) open(name string, flag int, perm fs.FileMode) (*node, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n, err = m.find(name)
+	n, err := m.find(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && flag&os.O_CREATE != 0:
 		if n, err = m.create(name, perm); err != nil {
