@@ -49,10 +49,30 @@ func (s *Server) waitUp() {
 	})
 }
 
+// Place is where a server runs.
+type Place struct {
+	Addr string // host:port that it listens on and advertises
+	// Wrap is put before weed on the command line, such as ip netns exec; the process that it starts must
+	// become weed. Empty means nothing.
+	Wrap []string
+}
+
+// FreePlace returns a place on loopback.
+func FreePlace(t testing.TB) Place {
+	t.Helper()
+	return Place{Addr: FreeAddr(t)}
+}
+
 // StartMaster starts a master on a new address with an empty -mdir. Flags come last, so they win.
 func (c *Cluster) StartMaster(flags ...string) *Server {
 	c.t.Helper()
-	s := c.start("master", "-mdir", flags)
+	return c.StartMasterAt(FreePlace(c.t), flags...)
+}
+
+// StartMasterAt starts a master with an empty -mdir at a place.
+func (c *Cluster) StartMasterAt(at Place, flags ...string) *Server {
+	c.t.Helper()
+	s := c.start(at, "master", "-mdir", flags)
 	c.Masters = append(c.Masters, s)
 	return s
 }
@@ -60,22 +80,28 @@ func (c *Cluster) StartMaster(flags ...string) *Server {
 // StartVolume starts a volume server for the masters that are there, with an empty -dir.
 func (c *Cluster) StartVolume(flags ...string) *Server {
 	c.t.Helper()
+	return c.StartVolumeAt(FreePlace(c.t), flags...)
+}
+
+// StartVolumeAt is StartVolume at a place.
+func (c *Cluster) StartVolumeAt(at Place, flags ...string) *Server {
+	c.t.Helper()
 	var masters []string
 	for _, m := range c.Masters {
 		masters = append(masters, m.Addr)
 	}
-	s := c.start("volume", "-dir", append([]string{"-mserver=" + strings.Join(masters, ",")}, flags...))
+	s := c.start(at, "volume", "-dir", append([]string{"-mserver=" + strings.Join(masters, ",")}, flags...))
 	c.Volumes = append(c.Volumes, s)
 	return s
 }
 
-func (c *Cluster) start(command, dirFlag string, flags []string) *Server {
+func (c *Cluster) start(at Place, command, dirFlag string, flags []string) *Server {
 	c.t.Helper()
-	addr, home := FreeAddr(c.t), c.t.TempDir()
-	_, port, _ := net.SplitHostPort(addr)
-	s := &Server{Addr: addr, Dir: filepath.Join(home, "data")}
-	args := append([]string{command, "-port=" + port, dirFlag + "=" + s.Dir, "-pulseSeconds=1"}, flags...)
-	s.Process = startIn(c.t, home, args...)
+	home := c.t.TempDir()
+	host, port, _ := net.SplitHostPort(at.Addr)
+	s := &Server{Addr: at.Addr, Dir: filepath.Join(home, "data")}
+	args := []string{command, "-ip=" + host, "-port=" + port, dirFlag + "=" + s.Dir, "-pulseSeconds=1"}
+	s.Process = startIn(c.t, home, at.Wrap, append(args, flags...)...)
 	s.waitUp()
 	return s
 }
@@ -90,7 +116,7 @@ func (c *Cluster) StartServer(flags ...string) (master, volume *Server) {
 	_, volumePort, _ := net.SplitHostPort(volume.Addr)
 	args := append([]string{"server", "-dir=" + volume.Dir, "-master.port=" + masterPort, "-volume.port=" + volumePort,
 		"-pulseSeconds=1"}, flags...)
-	master.Process = startIn(c.t, home, args...)
+	master.Process = startIn(c.t, home, nil, args...)
 	volume.Process = master.Process
 	master.waitUp()
 	volume.waitUp()

@@ -1,10 +1,12 @@
 package testcluster
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -52,18 +54,34 @@ func (a Answer) Field(t testing.TB, name string) string {
 // plain sends what is no GET or HEAD once, on connections that are kept, follows nothing and inflates nothing: what a
 // server says is what the test sees.
 var plain = &http.Client{
-	Timeout:       Patience,
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	Transport: &http.Transport{
+		DialContext:         dial,
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     5 * time.Second,
 		DisableCompression:  true,
 	},
 }
 
+// dial connects to an address, within the network that it belongs to.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if n := networkOf(address); n != nil {
+		return n.dial(ctx, network, address)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}
+
 // Do sends a request with a body as it is; headers are given as "Name: value".
 func Do(method, url, body string, headers ...string) Answer {
-	r, err := http.NewRequest(method, url, strings.NewReader(body))
+	return DoWithin(Patience, method, url, body, headers...)
+}
+
+// DoWithin is Do for those who give up earlier.
+func DoWithin(limit time.Duration, method, url, body string, headers ...string) Answer {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return Answer{err: err}
 	}

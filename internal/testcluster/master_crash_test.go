@@ -24,7 +24,11 @@ type lease struct {
 
 // assign asks for count fids; ok is false when the master is away.
 func assign(master *testcluster.Server, count int) (fid blob.FileID, ok bool, err error) {
-	a := testcluster.Do(http.MethodGet, master.URL(fmt.Sprint("/dir/assign?count=", count)), "")
+	return readGrant(testcluster.Do(http.MethodGet, master.URL(fmt.Sprint("/dir/assign?count=", count)), ""), count)
+}
+
+// readGrant reads an answer to a request for count fids.
+func readGrant(a testcluster.Answer, count int) (fid blob.FileID, ok bool, err error) {
 	if a.Status == 0 || a.Status == http.StatusServiceUnavailable {
 		return fid, false, nil // nobody there, no leader yet, or the volume servers have not reported yet
 	}

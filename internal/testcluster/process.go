@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ const maxLogBytes = 256 << 10
 type Process struct {
 	t    testing.TB
 	dir  string
+	wrap []string // what is put before weed, see Place
 	args []string
 	log  tail
 	cmd  *exec.Cmd
@@ -32,12 +34,12 @@ type Process struct {
 // Start runs weed with args in an empty directory. The process is killed when the test ends, if not before.
 func Start(t testing.TB, args ...string) *Process {
 	t.Helper()
-	return startIn(t, t.TempDir(), args...)
+	return startIn(t, t.TempDir(), nil, args...)
 }
 
-func startIn(t testing.TB, dir string, args ...string) *Process {
+func startIn(t testing.TB, dir string, wrap []string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, dir: dir, args: args}
+	p := &Process{t: t, dir: dir, wrap: wrap, args: args}
 	p.run()
 	t.Cleanup(func() {
 		p.Kill()
@@ -51,7 +53,8 @@ func startIn(t testing.TB, dir string, args ...string) *Process {
 // run starts the process with p.args.
 func (p *Process) run() {
 	p.t.Helper()
-	cmd := exec.Command(Binary(p.t), p.args...)
+	words := slices.Concat(p.wrap, []string{Binary(p.t)}, p.args)
+	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Dir, cmd.Stderr, cmd.Stdout, cmd.SysProcAttr = p.dir, &p.log, &p.log, dieWithParent()
 	if err := startOnce(cmd); err != nil {
 		p.t.Fatal(err)
