@@ -79,7 +79,8 @@ func TestAssumedServers(t *testing.T) {
 	if _, err := f.Reserve(key, Preference{}, 1); !errors.Is(err, ErrNoFreeSlots) {
 		t.Fatal("a new volume is placed where nobody may be", err)
 	}
-	if !f.Serves("a:1") || f.Presence(1, "a:1").Heard {
+	if p := f.Presence(1, "a:1"); !f.Serves("a:1") || !p.Here || p.Heard {
+		t.Fatalf("an assumed server is taken for one that has reported: %+v", p)
 	}
 
 	// What it reports counts, and what it does not report is not there.
