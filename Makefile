@@ -60,7 +60,7 @@ fuzz: ## run every fuzz target for FUZZTIME (60s) each
 	@targets=$$(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's|/[^/]*:func | |' | sort); \
 	while read -r dir target; do \
 		echo "== $$target in $$dir"; \
-		$(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$dir" </dev/null; \
+		$(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=1s "$$dir" </dev/null; \
 	done <<<"$$targets"
 
 .PHONY: help
