@@ -84,12 +84,14 @@ func TestLeaderKilled(t *testing.T) {
 	checkBack(t, "leader killed", times, backBound)
 }
 
+// span is a time to look at.
+type span struct{ from, to time.Time }
+
 // TestLeaderStops sends SIGTERM to the leader: it hands over, so that clients hardly notice.
 func TestLeaderStops(t *testing.T) {
 	t.Parallel()
 	c, load := loaded(t)
 	const stops = 5
-	type span struct{ from, to time.Time }
 	var spans []span
 	for range stops {
 		leader := c.WaitLeader(c.Masters...)
@@ -166,4 +168,13 @@ func pauseLeader(t *testing.T, c *testcluster.Cluster, load *assignLoad) time.Du
 	load.waitMore(t, 100)
 	c.WaitLeader(c.Masters...)
 	return back
+}
+
+func ended(s *testcluster.Server) bool {
+	select {
+	case <-s.Done():
+		return true
+	default:
+		return false
+	}
 }
