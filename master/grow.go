@@ -51,7 +51,7 @@ func (t *term) pickGrown(w wish) (*topology.Target, error) {
 }
 
 // growIfNeeded makes volumes unless some have turned up meanwhile. Early in a term it waits for as many
-// servers to report as it takes: what they hold may do.
+// servers to report as the placement takes.
 func (t *term) growIfNeeded(w wish) error {
 	timer := time.NewTimer(time.Until(t.warmUpEnd))
 	defer timer.Stop()
@@ -60,8 +60,9 @@ func (t *term) growIfNeeded(w wish) error {
 		if _, err := t.tree.Pick(w.key, w.pref); err == nil {
 			return nil
 		}
-		if !t.warming() {
-			break
+		warming := t.warming()
+		if _, err := t.grow(w.key, w.pref, 0); !warming || !lacksServers(err) {
+			return err
 		}
 		select {
 		case <-heard:
@@ -70,8 +71,13 @@ func (t *term) growIfNeeded(w wish) error {
 			return t.ctx.Err()
 		}
 	}
-	_, err := t.grow(w.key, w.pref, 0)
-	return err
+}
+
+// lacksServers reports whether a growth failed for want of servers, or of room on them.
+func lacksServers(err error) bool {
+	return errors.Is(err, topology.ErrNoFreeSlots) || errors.Is(err, topology.ErrCannotPlace) ||
+		errors.Is(err, topology.ErrUnknownDataCenter) || errors.Is(err, topology.ErrUnknownRack) ||
+		errors.Is(err, topology.ErrUnknownNode)
 }
 
 // growAhead makes volumes of a layout in the background, because those that it has are nearly full.

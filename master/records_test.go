@@ -218,12 +218,11 @@ func TestLeaderLostInMidGrowth(t *testing.T) {
 	a, b := leader.volumeServer("dc1", "r1", 40), leader.volumeServer("dc1", "r1", 40)
 	leader.at(a, b)
 	b.gate = make(chan struct{})
-	go func() { // answered by nobody
-		if resp, err := noRedirects.Get("http://" + leader.cfg.Address + "/dir/assign?replication=001"); err == nil {
-			_ = resp.Body.Close()
-		}
-	}()
+	answered := make(chan reply)
+	go func() { answered <- leader.get("/dir/assign?replication=001") }()
 	leader.eventually("the first copies", func() bool { return a.holds() == 6 })
+	leader.post("/cluster/transfer").want(t, 200, "leader")
+	(<-answered).want(t, 503, "leader")
 	leader.stop()
 	rest = leaderFirst(rest)
 	// One order arrives late; the others are lost.
