@@ -11,6 +11,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TESTFLAGS ?=
 FUZZTIME ?= 60s
 DATA ?= ./data
+CHAOS_MINUTES ?= 10
 
 LINT_VERSION := v2.15.0
 LINT_DIR := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weed-ci/golangci-lint-$(LINT_VERSION)-$(shell $(GO) env GOVERSION)
@@ -62,6 +63,11 @@ fuzz: ## run every fuzz target for FUZZTIME (60s) each
 		echo "== $$target in $$dir"; \
 		$(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=1s "$$dir" </dev/null; \
 	done <<<"$$targets"
+
+.PHONY: chaos
+chaos: ## kill, wipe, pause and cut off masters under load for CHAOS_MINUTES (10); root adds cuts and full disks
+	$(GO) test -count=1 -v -timeout=0 -parallel=1 -run='^Test(Leader|Follower|Masters?[A-Z])' ./internal/testcluster \
+		-chaos.kills=100 -chaos.minutes=$(CHAOS_MINUTES)
 
 .PHONY: help
 help: ## list the targets

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -132,42 +134,76 @@ func TestLeaderPaused(t *testing.T) {
 	checkBack(t, "leader paused", times, backBound)
 }
 
+// pauseLeader returns how long it took until the others assigned.
 func pauseLeader(t *testing.T, c *testcluster.Cluster, load *assignLoad) time.Duration {
 	t.Helper()
 	leader := c.WaitLeader(c.Masters...)
+	others := c.Others(leader)
 	paused := time.Now()
 	leader.Signal(syscall.SIGSTOP)
 	defer leader.Signal(syscall.SIGCONT)
-	back := waitBack(t, paused, c.Others(leader))
+	passedOn := ask(32, others...) // some before the others notice
+	back := waitBack(t, paused, others)
+	load.add(passedOn.wait(t, "answers of masters that had passed requests on to the paused one"))
 	load.waitMore(t, 500)
-	// Requests wait in the paused one's sockets when it goes on.
-	answers := make(chan grant, 32)
-	asked := make(chan struct{}, cap(answers))
-	for range cap(answers) {
-		go func() {
-			asked <- struct{}{}
-			g, err := assignWithin(testcluster.Patience, leader, 1)
-			load.complain(err)
-			answers <- g
-		}()
-	}
-	for range cap(answers) {
-		<-asked
-	}
+	// These wait in the paused one's sockets when it goes on.
+	late := ask(200, leader)
 	load.waitMore(t, 100)
 	leader.Signal(syscall.SIGCONT)
-	var late []grant
-	for range cap(answers) {
-		if g := <-answers; g.count > 0 {
-			late = append(late, g)
-		}
-	}
-	load.mu.Lock()
-	load.clients = append(load.clients, late)
-	load.mu.Unlock()
+	load.add(late.wait(t, "answers of the master that was paused"))
 	load.waitMore(t, 100)
 	c.WaitLeader(c.Masters...)
 	return back
+}
+
+// questions are requests for a fid that are under way.
+type questions struct {
+	left   atomic.Int64
+	mu     sync.Mutex
+	grants []grant
+	errs   []error
+}
+
+// ask sends n requests at once, to masters in turn.
+func ask(n int, masters ...*testcluster.Server) *questions {
+	q := new(questions)
+	q.left.Store(int64(n))
+	var sent sync.WaitGroup
+	sent.Add(n)
+	for i := range n {
+		go func() {
+			defer q.left.Add(-1)
+			sent.Done()
+			g, err := assignWithin(testcluster.Patience, masters[i%len(masters)], 1)
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			if err != nil {
+				q.errs = append(q.errs, err)
+			} else if g.count > 0 {
+				q.grants = append(q.grants, g)
+			}
+		}()
+	}
+	sent.Wait()
+	return q
+}
+
+// wait waits until all have some answer. Masters answer at once, also that they can't.
+func (q *questions) wait(t *testing.T, what string) ([]grant, []error) {
+	t.Helper()
+	began := time.Now()
+	testcluster.WaitFor(t, what, func() error {
+		if n := q.left.Load(); n > 0 {
+			return fmt.Errorf("%d requests have none", n)
+		}
+		return nil
+	})
+	if took := time.Since(began); took > backBound {
+		t.Errorf("%s came after %v", what, took.Round(time.Millisecond))
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.grants, q.errs
 }
 
 func ended(s *testcluster.Server) bool {

@@ -115,6 +115,14 @@ func stillThere(m *testcluster.Server, id blob.VolumeID) error {
 	return fmt.Errorf("%s does not know volume %d, which fids were assigned in: %w", m.Addr, id, a.Err())
 }
 
+// add has answers judged that others than the clients got.
+func (l *assignLoad) add(grants []grant, errs []error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clients = append(l.clients, grants)
+	l.errs = append(l.errs, errs...)
+}
+
 // waitMore waits until so many more answers have come.
 func (l *assignLoad) waitMore(t *testing.T, more int64) {
 	t.Helper()
@@ -199,6 +207,7 @@ func backward(grants []grant) (early, late grant, found bool) {
 func (l *assignLoad) longestGap(from, to time.Time) time.Duration {
 	longest := time.Duration(0)
 	for _, own := range l.clients {
+		own = slices.SortedFunc(slices.Values(own), func(a, b grant) int { return a.end.Compare(b.end) })
 		last := from
 		for _, g := range own {
 			if g.end.Before(from) {
