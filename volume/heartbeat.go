@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -12,8 +13,10 @@ import (
 const (
 	// retryDelay is how soon a heartbeat that no master answered is tried again.
 	retryDelay = 500 * time.Millisecond
-	// beatTimeout bounds one heartbeat.
-	beatTimeout = 10 * time.Second
+	// minBeatTimeout and maxBeatTimeout bound one heartbeat. It gets one pulse, so that a leader that hangs is left
+	// before its successor takes this server for silent, and twice as long after each that was in vain, so that
+	// a leader that is only slow gets to answer.
+	minBeatTimeout, maxBeatTimeout = time.Second, 10 * time.Second
 	// leaveTimeout bounds the last one, so that a dead master does not hold up the shutdown.
 	leaveTimeout = 2 * time.Second
 )
@@ -34,6 +37,7 @@ type heartbeat struct {
 	full        bool                       // the next one says everything
 	told        map[uint32]wire.VolumeInfo // what the master knows
 	pulse       time.Duration              // until the next one: what the master asks for, the configured one at most
+	timeout     time.Duration              // of the next one
 }
 
 func newHeartbeat(s *Server) *heartbeat {
@@ -45,7 +49,12 @@ func newHeartbeat(s *Server) *heartbeat {
 		full:        true,
 		told:        map[uint32]wire.VolumeInfo{},
 		pulse:       s.cfg.Pulse,
+		timeout:     beatTimeout(s.cfg.Pulse),
 	}
+}
+
+func beatTimeout(wish time.Duration) time.Duration {
+	return min(max(wish, minBeatTimeout), maxBeatTimeout)
 }
 
 // kick asks for a heartbeat at once.
@@ -90,7 +99,7 @@ func (h *heartbeat) beat(ctx context.Context) (answered bool) {
 	for range len(h.masters) {
 		master := h.masters[0]
 		var reply wire.HeartbeatReply
-		call, cancel := context.WithTimeout(ctx, beatTimeout)
+		call, cancel := context.WithTimeout(ctx, h.timeout)
 		err := h.s.client.PostJSON(call, master, wire.PathHeartbeat, message, &reply)
 		cancel()
 		if err == nil {
@@ -99,6 +108,9 @@ func (h *heartbeat) beat(ctx context.Context) (answered bool) {
 		}
 		if ctx.Err() != nil {
 			return false
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			h.timeout = beatTimeout(2 * h.timeout)
 		}
 		if h.registered.Swap(false) || h.sequence == 1 {
 			h.s.cfg.Logger.Warn("master does not answer", "master", master, "error", err)
@@ -154,6 +166,7 @@ func (h *heartbeat) answered(master string, now map[uint32]wire.VolumeInfo, repl
 		h.follow(reply.Leader)
 		return
 	}
+	h.timeout = beatTimeout(h.pulse)
 	if !reply.Resend && !h.registered.Swap(true) {
 		h.s.cfg.Logger.Info("registered", "master", master, "volumes", len(now))
 	}

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -127,6 +128,23 @@ func TestHeartbeatsGoToTheLeader(t *testing.T) {
 	at = leader.count()
 	follower.Close()
 	leader.await(t, at, func(b wire.Heartbeat) bool { return b.Full && len(b.Volumes) == 1 })
+	eventually(t, "the server is ready", func() bool { return n.get("/readyz").StatusCode == 200 })
+}
+
+// A master that hangs is left after a pulse: the one that leads meanwhile must not take this server for silent.
+func TestHeartbeatsLeaveAMasterThatHangs(t *testing.T) {
+	hung, err := net.Listen("tcp", "127.0.0.1:0") // whoever connects waits for ever
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hung.Close()
+	next := newFakeMaster(t)
+	began := time.Now()
+	n := run(t, func(c *Config) { c.Masters, c.Pulse = []string{hung.Addr().String(), next.addr()}, 5*time.Millisecond })
+	next.await(t, 0, func(b wire.Heartbeat) bool { return b.Full })
+	if took := time.Since(began); took > maxBeatTimeout/2 {
+		t.Errorf("left after %v", took)
+	}
 	eventually(t, "the server is ready", func() bool { return n.get("/readyz").StatusCode == 200 })
 }
 
