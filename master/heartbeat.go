@@ -35,6 +35,9 @@ func (m *Master) serveHeartbeat(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	reply := wire.HeartbeatReply{VolumeSizeLimitBytes: m.cfg.VolumeSizeLimitBytes, PulseMillis: m.cfg.Pulse.Milliseconds()}
+	for _, member := range m.store.Members() {
+		reply.Masters = append(reply.Masters, member.ID)
+	}
 	if t := m.leading(); t != nil {
 		reply.Leader = m.cfg.Address
 		reply.Resend, err = t.takeHeartbeat(&hb)

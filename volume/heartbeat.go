@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -162,6 +163,7 @@ func (h *heartbeat) answered(master string, now map[uint32]wire.VolumeInfo, repl
 	if reply.PulseMillis > 0 {
 		h.pulse = min(h.pulse, time.Duration(reply.PulseMillis)*time.Millisecond)
 	}
+	h.learn(reply.Masters)
 	if reply.Leader != "" && reply.Leader != master {
 		h.follow(reply.Leader)
 		return
@@ -170,6 +172,21 @@ func (h *heartbeat) answered(master string, now map[uint32]wire.VolumeInfo, repl
 	if !reply.Resend && !h.registered.Swap(true) {
 		h.s.cfg.Logger.Info("registered", "master", master, "volumes", len(now))
 	}
+}
+
+// learn makes the masters to try, after the one that answered, those that it names, then those configured: the
+// same master may be among these under another name.
+func (h *heartbeat) learn(masters []string) {
+	if len(masters) == 0 {
+		return
+	}
+	known := h.masters[:1:1]
+	for _, m := range slices.Concat(masters, h.s.cfg.Masters) {
+		if !slices.Contains(known, m) {
+			known = append(known, m)
+		}
+	}
+	h.masters = known
 }
 
 // follow makes the leader the first to try.

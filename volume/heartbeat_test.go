@@ -148,6 +148,18 @@ func TestHeartbeatsLeaveAMasterThatHangs(t *testing.T) {
 	eventually(t, "the server is ready", func() bool { return n.get("/readyz").StatusCode == 200 })
 }
 
+// A server that is told of one master learns of the others, and turns to them when that one is gone.
+func TestHeartbeatsLearnOfMasters(t *testing.T) {
+	first, second := newFakeMaster(t), newFakeMaster(t)
+	first.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) {
+		return wire.HeartbeatReply{Leader: first.addr(), Masters: []string{first.addr(), second.addr()}}, 200
+	})
+	start(t, func(c *Config) { c.Masters, c.Pulse = []string{first.addr()}, 5*time.Millisecond })
+	first.await(t, 0, func(b wire.Heartbeat) bool { return !b.Full })
+	first.Close()
+	second.await(t, 0, func(b wire.Heartbeat) bool { return b.Full && len(b.Volumes) == 1 })
+}
+
 // Two masters that each take the other for the leader must not be flooded.
 func TestHeartbeatsDoNotRace(t *testing.T) {
 	a, b := newFakeMaster(t), newFakeMaster(t)

@@ -58,9 +58,11 @@ type Heartbeat struct {
 
 // HeartbeatReply is the master's answer.
 type HeartbeatReply struct {
-	Leader               string `json:"leader"` // host:port to send heartbeats to from now on
-	VolumeSizeLimitBytes uint64 `json:"volumeSizeLimitBytes"`
-	PulseMillis          int64  `json:"pulseMillis"`
+	Leader string `json:"leader"` // host:port to send heartbeats to from now on
+	// Masters are all masters, host:port each: those to turn to when the leader does not answer.
+	Masters              []string `json:"masters,omitempty"`
+	VolumeSizeLimitBytes uint64   `json:"volumeSizeLimitBytes"`
+	PulseMillis          int64    `json:"pulseMillis"`
 	// Resend asks for a full heartbeat at once: the master does not know this incarnation, or missed one.
 	Resend bool `json:"resend,omitempty"`
 }
