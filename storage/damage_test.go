@@ -237,7 +237,8 @@ func TestFlippedBit(t *testing.T) {
 	}
 }
 
-// TestTruncated cuts the file to every fifth length, which takes every residue modulo 8. What is whole survives; below the clean mark nothing is cut.
+// TestTruncated cuts the file to every fifth length, which takes every residue modulo 8. What is whole survives.
+// Nothing is cut below the clean mark, nor where the index file proves that the log was longer.
 func TestTruncated(t *testing.T) {
 	killed, clean, live := standardVolume(t)
 	records := logRecords(Version3, clean.dat)
@@ -254,7 +255,7 @@ func TestTruncated(t *testing.T) {
 					want.keys[r.key] = gone
 				}
 			}
-			if bytes.Equal(state.meta, clean.meta) {
+			if bytes.Equal(state.meta, clean.meta) || state.idx != nil {
 				want.length, want.damaged = length, true
 			}
 			wantOutcome(t, f, live, want)
@@ -485,9 +486,35 @@ func TestIndexFile(t *testing.T) {
 				if f.meta == nil && (row.name == "upside down" || row.name == "a part of itself behind") {
 					return // another program might have meant that
 				}
-				wantOutcome(t, f, live, outcome{length: int64(len(f.dat))})
+				proof := row.name == "ahead of the log" && f.meta != nil
+				wantOutcome(t, f, live, outcome{length: int64(len(f.dat)), damaged: proof})
 			})
 		}
+	}
+}
+
+// TestLostEnd zeroes the end of a log that the index file lists: that is damage, unless the volume was used
+// without syncs, where a power cut may do it.
+func TestLostEnd(t *testing.T) {
+	killed, _, live := standardVolume(t)
+	records := logRecords(Version3, killed.dat)
+	from := records[3].offset
+	for _, synced := range []bool{true, false} {
+		f := killed.clone()
+		clear(f.dat[from:])
+		want := outcome{length: int64(len(f.dat)), damaged: true, keys: map[blob.Key]fate{}, forged: map[blob.Key]bool{}}
+		lost := corrupt
+		if !synced {
+			f.meta = []byte(`{"version":1}`)
+			want.length, want.damaged, lost = from, false, gone
+			want.forged[2] = true // its tombstone went too
+		}
+		for _, r := range records[3:] {
+			if live[r.key] != nil {
+				want.keys[r.key] = lost
+			}
+		}
+		wantOutcome(t, f, live, want)
 	}
 }
 

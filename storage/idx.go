@@ -71,7 +71,9 @@ type idxLoad struct {
 	logEnd    int64    // offset in `.dat` up to which the head covers the log
 	last      idxEntry // the entry whose record is the last in the log
 	before    idxEntry // the one that was last before it
+	first     idxEntry // the entry whose record is the first in the chain
 	rejected  bool     // an entry behind the head can't be right
+	beyond    bool     // the chain goes on behind the end of the log
 }
 
 // loadIdx reads entries in order and hands each to apply until the first that can't be right. Entries that
@@ -118,7 +120,11 @@ func (l *idxLoad) accept(e idxEntry, check *idxCheck) bool {
 		begin := int64(e.offset) * needleAlignment
 		end := begin + recordLength(check.version, e.bodySize())
 		if begin < check.firstNeedle || end > check.datLength || !loose && begin != l.logEnd {
+			l.beyond = !loose && begin == l.logEnd
 			return false
+		}
+		if l.last == (idxEntry{}) {
+			l.first = e
 		}
 		if end > l.logEnd {
 			l.logEnd, l.before, l.last = end, l.last, e

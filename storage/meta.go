@@ -24,6 +24,9 @@ type meta struct {
 	Version int `json:"version"`
 	// ReadOnly is the operator's mark.
 	ReadOnly bool `json:"readOnly,omitempty"`
+	// Synced says that each `.idx` entry was written after a sync that covers its needle: the volume has only
+	// been open with SyncAlways. So entries that point at what is not there prove damage.
+	Synced bool `json:"synced,omitempty"`
 	// Foreign says that another program made the volume, so that the `.idx` entries below Clean.IdxBytes may
 	// come in any order.
 	Foreign bool `json:"foreign,omitempty"`

@@ -63,6 +63,7 @@ type recovery struct {
 	durable   int64  // length of the log that the last clean shutdown vouches for
 	end       int64  // of the log, once known
 	lastNs    uint64 // timestamp of the last needle
+	lost      bool   // needles are missing that were acknowledged: both files stay as they are
 }
 
 func (r *recovery) run() (err error) {
@@ -103,6 +104,23 @@ func (r *recovery) run() (err error) {
 		r.idxWriter.err = err
 		v.cfg.Logger.Error("index file can't be completed; the next start tries again", "volume", v.id, "error", err)
 	}
+	return r.noteSync()
+}
+
+// noteSync writes down under which policy the entries come that are appended from now on. What is there was
+// compared with the log, and recovery has synced that.
+func (r *recovery) noteSync() error {
+	v := r.v
+	synced := v.cfg.Sync == SyncAlways
+	if v.foreign || v.meta.Synced == synced || v.readOnly.load()&(CauseFiles|CauseDamaged) != 0 {
+		return nil
+	}
+	m := v.meta
+	m.Synced = synced
+	if err := m.write(v.fs, v.base+".meta"); err != nil {
+		return err
+	}
+	v.meta = m
 	return nil
 }
 
@@ -171,6 +189,19 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 		}
 		bad = !ofThisLog
 	}
+	if v.meta.Synced && (load.beyond || bad) {
+		// Entries follow a sync of what they point at, so the log has lost its end since.
+		r.lost = load.beyond
+		if bad && load.first != load.last && load.first != load.before {
+			if r.lost, err = v.pointsToItsNeedle(load.first); err != nil {
+				return load, err
+			}
+		}
+		if r.lost {
+			bad = false
+			r.damaged(&CorruptError{v.dat.Name(), min(load.logEnd, datLength), "needles are missing from here on that the index file lists"})
+		}
+	}
 	if !bad {
 		var replaced index.Replaced
 		v.index, replaced = loader.Map()
@@ -231,7 +262,7 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 		r.damaged(t.damage)
 	}
 	r.end = t.end
-	if v.readOnly.load()&CauseFiles != 0 {
+	if r.lost || v.readOnly.load()&CauseFiles != 0 {
 		return nil
 	}
 	if t.cut > 0 {
@@ -265,7 +296,7 @@ func (v *Volume) cookieOf(key blob.Key) (cookie blob.Cookie, ok bool, err error)
 func (r *recovery) openIdxWriter(goodBytes int64) {
 	w := &idxWriter{f: r.idx, at: goodBytes}
 	r.idxWriter = w
-	if w.off = r.v.readOnly.load()&CauseFiles != 0; w.off {
+	if w.off = r.lost || r.v.readOnly.load()&CauseFiles != 0; w.off {
 		return
 	}
 	w.dirty = r.v.meta.Clean == nil || r.v.meta.Clean.IdxBytes != goodBytes

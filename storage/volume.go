@@ -72,6 +72,9 @@ func (v *Volume) Collection() string { return v.collection }
 // Placement returns how many copies the volume is to have, and where.
 func (v *Volume) Placement() blob.Placement { return v.superblock.Placement }
 
+// SizeBytes returns the committed length of the log.
+func (v *Volume) SizeBytes() int64 { return v.stats.length.Load() }
+
 // TTL returns the volume's time to live.
 func (v *Volume) TTL() blob.TTL { return v.superblock.TTL }
 
@@ -190,7 +193,7 @@ func createVolume(fsys vfs.FS, dir string, id blob.VolumeID, collection string, 
 		}
 		return nil, fmt.Errorf("create volume %s: %w", base, err)
 	}
-	m := meta{}
+	m := meta{Synced: cfg.Sync == SyncAlways}
 	err := m.write(fsys, base+".meta")
 	if err == nil {
 		var idx vfs.File
