@@ -132,6 +132,11 @@ type run struct {
 
 func (r *run) phases(ctx context.Context) error {
 	if r.cfg.Write {
+		if r.cfg.ListFile != "" { // before the long work
+			if err := writeList(r.cfg.ListFile, nil, r.deleted); err != nil {
+				return fmt.Errorf("writing the list of fids: %w", err)
+			}
+		}
 		if err := r.write(ctx); err != nil {
 			return err
 		}

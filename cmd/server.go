@@ -28,6 +28,9 @@ func newServer() *cobra.Command {
 		Example: "weed server -dir=./data -volume.max=20",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if common.whiteList != "" { // the two halves talk to each other over this address
+				common.whiteList += "," + common.ip
+			}
 			n, nodeErr := common.parse()
 			if paths := splitList(dirs); masters.mdir == "" && len(paths) > 0 {
 				masters.mdir = filepath.Join(paths[0], "master")
@@ -37,6 +40,9 @@ func newServer() *cobra.Command {
 			if err := errors.Join(nodeErr, masterErr, volumeErr); err != nil {
 				return err
 			}
+			// They share the limit of open files.
+			m.MaxConns = httpx.DefaultMaxConns() / 2
+			v.MaxConns = m.MaxConns
 			return serve(cmd, &common.profiles, func(ctx context.Context, logger *slog.Logger) error {
 				v.Logger = logger
 				return runBoth(ctx, m, v)

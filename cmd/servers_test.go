@@ -149,7 +149,7 @@ func TestVolumeConfig(t *testing.T) {
 		Dirs:    []storage.Directory{{Path: "a", MaxVolumes: 7}, {Path: "/b", MaxVolumes: 0}},
 		Masters: []string{"m:1", "n:2"}, DataCenter: "dc1", Rack: "r1", Fsync: storage.SyncInterval,
 		FileSizeLimitBytes: 16 << 20, UploadBudgetBytes: 32 << 20, MinFreePercent: 2.5,
-		Pulse: 2e9, IdleTimeout: 7e9,
+		Pulse: 2e9, Version: Version(), IdleTimeout: 7e9,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)

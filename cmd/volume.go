@@ -60,7 +60,7 @@ func (f *volumeFlags) config(n node, dirs string, masters []string) (volume.Conf
 	cfg := volume.Config{
 		Bind: n.listen(f.port), URL: n.advertise(f.port), PublicURL: f.publicURL,
 		Masters: masters, DataCenter: f.dataCenter, Rack: f.rack,
-		ReadRedirect: f.readRedirect, Pulse: n.pulse, IdleTimeout: n.idle, Guard: n.guard,
+		ReadRedirect: f.readRedirect, Pulse: n.pulse, IdleTimeout: n.idle, Guard: n.guard, Version: Version(),
 	}
 	errs := []error{
 		checkPort(f.prefix+"port", f.port),

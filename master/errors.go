@@ -20,6 +20,7 @@ var (
 	errMalformed   = errors.New("malformed parameter")
 	errOrder       = errors.New("a volume server did not carry out an order")
 	errNotFound    = errors.New("not found")
+	errDiskFull    = errors.New("the disks of the volume servers are full: free some room or add a server")
 	errNotWritten  = errors.New("no volume server took the blob")
 	errUnreachable = errors.New("is on servers that do not answer at the moment: try again")
 )
@@ -47,6 +48,7 @@ var errorTable = []answer{
 	{errOrder, fasthttp.StatusInternalServerError, "Cannot grow volume group! The volume servers did not carry out the order: see the master's log", 0},
 	{topology.ErrNoWritable, fasthttp.StatusServiceUnavailable, "no volume is writable for longer than a moment: try again", 1},
 	{state.ErrExhausted, fasthttp.StatusInternalServerError, "the cluster has run out of keys or of volume ids", 0},
+	{errDiskFull, fasthttp.StatusInsufficientStorage, "", 0},
 	{errNotWritten, fasthttp.StatusServiceUnavailable, "no volume server took the blob: try again in a moment", 1},
 	{client.ErrUnavailable, fasthttp.StatusServiceUnavailable, "a volume server can't be reached: try again in a moment", 1},
 	{errNoLeader, fasthttp.StatusServiceUnavailable, noLeaderText, 1},

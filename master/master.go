@@ -52,6 +52,8 @@ type Config struct {
 	Pulse time.Duration
 	// IdleTimeout is how long a connection may make no progress (30 s).
 	IdleTimeout time.Duration
+	// MaxConns bounds open connections (what the limit of open files allows).
+	MaxConns int
 	// Guard lists who may write (nil: everybody).
 	Guard *httpx.Guard
 	// Version is what /dir/status and others show.
@@ -196,7 +198,7 @@ func (m *Master) Run(ctx context.Context) (err error) {
 
 	m.log.Info("master listens", "address", addr, "advertised", m.cfg.Address, "metaDir", m.cfg.MetaDir)
 	server := httpx.New(httpx.Config{
-		Name: "master", Handler: m.route, IdleTimeout: m.cfg.IdleTimeout, Guard: m.cfg.Guard, Logger: m.log,
+		Name: "master", Handler: m.route, IdleTimeout: m.cfg.IdleTimeout, MaxConns: m.cfg.MaxConns, Guard: m.cfg.Guard, Logger: m.log,
 	})
 	return server.Serve(ctx, mux.HTTP())
 }

@@ -60,6 +60,7 @@ func (t *term) submit(ctx *fasthttp.RequestCtx, w wish, body []byte) error {
 	var pathRoom [256]byte
 	var answer []byte
 	var failed error
+	full := false // the last volume server's disk
 	for range submitTries {
 		target, err := t.pick(w, true)
 		if err != nil {
@@ -82,12 +83,16 @@ func (t *term) submit(ctx *fasthttp.RequestCtx, w wish, body []byte) error {
 			httpx.RawJSON(ctx, status, answer)
 			return nil
 		case err == nil:
+			full = status == fasthttp.StatusInsufficientStorage
 			err = fmt.Errorf("%s answered %d: %.200s", request.Host, status, answer)
 		case t.calls.Err() != nil:
 			return context.Canceled
 		}
 		t.log.Warn("a volume did not take a submitted blob", "volume", uint32(target.ID), "server", request.Host, "err", err)
 		failed = err
+	}
+	if full {
+		return errDiskFull
 	}
 	return fmt.Errorf("%w: %w", errNotWritten, failed)
 }

@@ -30,14 +30,17 @@ type term struct {
 	deletionsDue, settlingDue chan struct{}
 
 	began time.Time
-	// warmUpEnd is when the volume servers have all had the time to report; zero in a cluster that never
-	// had one.
+	// warmUpEnd is when the volume servers have all had the time to report.
 	warmUpEnd time.Time
 
 	ctx  context.Context // ends with the term
 	end  context.CancelFunc
 	jobs jobs // what the term has started
 }
+
+// freshWarmUp is how long the first leader of a cluster waits for its first volume servers, which are started
+// together with it more often than not and try again every half second.
+const freshWarmUp = 3 * time.Second
 
 func (m *Master) newTerm(parent context.Context) *term {
 	t := &term{
@@ -50,9 +53,11 @@ func (m *Master) newTerm(parent context.Context) *term {
 		deletionsDue: make(chan struct{}, 1), settlingDue: make(chan struct{}, 1),
 	}
 	view := m.machine.View()
-	if view.ServerCount() > 0 || m.machine.LastVolumeID() > 0 {
-		t.warmUpEnd = t.began.Add(m.cfg.Pulse * 3 / 2)
+	warmUp := m.cfg.Pulse * 3 / 2
+	if view.ServerCount() == 0 && m.machine.LastVolumeID() == 0 {
+		warmUp = min(warmUp, freshWarmUp)
 	}
+	t.warmUpEnd = t.began.Add(warmUp)
 	t.fill(view)
 	t.ctx, t.end = context.WithCancel(parent)
 	t.keys = newKeyLease(t.ctx, &t.jobs, m.machine, m.store)

@@ -30,6 +30,7 @@ type Config struct {
 	ReadRedirect       bool    // send reads of volumes that are not here to a holder
 	Pulse              time.Duration
 	IdleTimeout        time.Duration
+	MaxConns           int // open connections; what the limit of open files allows by default
 
 	Version  string               // of the program, for /status
 	Guard    *httpx.Guard         // who may write; nil for everyone

@@ -67,7 +67,7 @@ func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
 		if row.retryAfter > 0 {
 			ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(row.retryAfter))
 		}
-		if row.status >= fasthttp.StatusInternalServerError {
+		if row.status == fasthttp.StatusInternalServerError { // the others are said where they begin
 			s.cfg.Logger.Error("request failed", "method", string(ctx.Method()), "path", string(ctx.Path()), "error", err)
 		}
 		httpx.Error(ctx, row.status, text)

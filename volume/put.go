@@ -86,8 +86,20 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 		s.fail(ctx, err)
 		return
 	}
+	s.noteGrowth(v)
 	s.metrics.putBytes.Add(uint64(size))
 	w.answer(ctx, size)
+}
+
+// growthSlack is how far behind the size limit a put still makes a heartbeat: a few commits.
+const growthSlack = 32 << 20
+
+// noteGrowth tells the master at once when a volume has just grown to the size limit.
+func (s *Server) noteGrowth(v *storage.Volume) {
+	limit, size := int64(s.beat.volumeSizeLimit.Load()), v.SizeBytes()
+	if limit > 0 && size >= limit && size < limit+growthSlack {
+		s.beat.kick()
+	}
 }
 
 // fill makes w.needle of a request and returns the length in bytes of the content as the client sent it.

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"bytes"
 	"io"
 
 	"github.com/valyala/fasthttp"
@@ -84,8 +85,8 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, p *blob.Path, c *content, r *rea
 // conditionsOf gathers the conditional fields and Range; any is false when there are none, the common case.
 func conditionsOf(h *fasthttp.RequestHeader) (c httprange.Conditions, any bool) {
 	c = httprange.Conditions{
-		IfMatch:           h.PeekCanonical(headerIfMatch),
-		IfNoneMatch:       h.PeekCanonical(headerIfNoneMatch),
+		IfMatch:           peekList(h, headerIfMatch),
+		IfNoneMatch:       peekList(h, headerIfNoneMatch),
 		IfModifiedSince:   h.PeekCanonical(headerIfModifiedSince),
 		IfUnmodifiedSince: h.PeekCanonical(headerIfUnmodifiedSince),
 		Range:             h.PeekCanonical(headerRange),
@@ -95,6 +96,18 @@ func conditionsOf(h *fasthttp.RequestHeader) (c httprange.Conditions, any bool) 
 	}
 	c.IfRange = h.PeekCanonical(headerIfRange)
 	return c, true
+}
+
+// peekList returns a field whose lines make one list together (RFC 9110 section 5.3).
+func peekList(h *fasthttp.RequestHeader, name []byte) []byte {
+	first := h.PeekCanonical(name)
+	if len(first) == 0 {
+		return nil
+	}
+	if lines := h.PeekAll(string(name)); len(lines) > 1 {
+		return bytes.Join(lines, []byte(", "))
+	}
+	return first
 }
 
 // sendBody decides on coding and ranges, and makes the body. On an error it leaves nothing of it behind but

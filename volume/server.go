@@ -72,7 +72,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	s.cfg.Logger.Info("volume server listens", "address", ln.Addr().String(), "volumes", len(s.store.Volumes()))
 
 	server := httpx.New(httpx.Config{
-		Name: "volume", Handler: s.handle, IdleTimeout: s.cfg.IdleTimeout,
+		Name: "volume", Handler: s.handle, IdleTimeout: s.cfg.IdleTimeout, MaxConns: s.cfg.MaxConns,
 		MaxBodyBytes: s.cfg.FileSizeLimitBytes + formOverheadBytes,
 		Guard:        s.cfg.Guard, Logger: s.cfg.Logger,
 	})

@@ -84,8 +84,9 @@ const (
 	minReservedFiles, maxReservedFiles = 64, 8192
 )
 
-// defaultMaxConns is what the file limit allows after the reserve.
-func defaultMaxConns() int {
+// DefaultMaxConns is how many connections the limit of open files, raised as far as it goes, allows after a
+// reserve. Servers that share a process share it.
+func DefaultMaxConns() int {
 	limit, err := RaiseFileLimit()
 	if limit == 0 && err != nil {
 		limit = 1024

@@ -102,7 +102,7 @@ func New(cfg Config) *Server {
 // return is a failure of the listener. A Server serves once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if s.cfg.MaxConns <= 0 {
-		s.cfg.MaxConns = defaultMaxConns()
+		s.cfg.MaxConns = DefaultMaxConns()
 	}
 	s.fast.Concurrency = s.cfg.MaxConns + 1
 	clockDone := make(chan struct{})

@@ -218,7 +218,7 @@ func TestLimits(t *testing.T) {
 	if err != nil || limit < 16 {
 		t.Fatalf("RaiseFileLimit: %d, %v", limit, err)
 	}
-	if n := defaultMaxConns(); n < 16 || uint64(n) >= limit {
+	if n := DefaultMaxConns(); n < 16 || uint64(n) >= limit {
 		t.Errorf("default of MaxConns is %d with %d files", n, limit)
 	}
 }
