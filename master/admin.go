@@ -44,6 +44,7 @@ func (t *term) serveGrow(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	w = w.clone()
+	t.awaitServers()
 	free, err := t.tree.Free(w.pref)
 	if err != nil {
 		t.fail(ctx, err)

@@ -170,6 +170,7 @@ func TestAfterRestart(t *testing.T) {
 	f.get("/dir/status").want(t, 200, `"Max":28,"Free":0`)
 	var wg sync.WaitGroup
 	wg.Go(func() { f.assign("?collection=new") })
+	wg.Go(func() { f.get("/vol/grow?count=2&collection=asked").want(t, 200, `{"count":2}`) })
 	v.beat(true)
 	wg.Wait()
 	if v.creates <= 7 {

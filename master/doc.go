@@ -3,24 +3,26 @@
 //
 // It owns the HTTP paths of the master, the lease on needle keys, and the orders to volume servers. What may
 // never be lost or given out twice lies in package state behind Raft (raftstore); where volumes are and go is
-// decided by package topology. A master that does not lead passes requests on to the one that does, once, and
-// redirects by the leader's answer; while there is none, or it has not caught up, it answers 503 with
-// Retry-After at once.
+// decided by package topology. Every master answers lookups and redirects from its copy of the records. All else
+// a master that does not lead passes on to the one that does, once; while there is none, or it has not caught
+// up, it answers 503 with Retry-After at once.
 //
 // Invariants:
 //   - No key is handed out twice: keys come from blocks leased through Raft, and a leader never goes on with a
 //     block that it got in an earlier term.
 //   - No key is handed out, and no volume id given, that a volume server has reported to be in use: both
 //     sequences are raised through Raft before the reporting server's volumes can be assigned to.
-//   - A volume is assigned to only after every server of its placement has made its copy. Where one could not,
-//     the others are told to delete theirs.
+//   - A volume is assigned to only while its record says that every member has made its copy. Its record comes
+//     before the orders to make them and goes after those to delete them, so that whoever leads can finish
+//     either.
+//   - Clients are sent only to members of a volume's record.
 //   - Of many requests that find a layout without writable volumes one makes volumes, the others wait for it.
-//   - The soft state (topology) belongs to one term of leadership. For a pulse and a half after the term began
-//     the servers are still reporting: no volume is made before that, and no volume that may exist is
-//     answered with 404.
+//   - The soft state (topology) belongs to one term of leadership. It begins with what the records say, and
+//     servers are taken to be there until they are silent; but new volumes go only to those that have reported.
 //
-// Goroutines: one follows leadership; in a term one expires servers, and each growth, key lease, volume order
-// and clean-up has its own. Run ends and awaits them all.
+// Goroutines: one follows leadership; in a term one expires servers, one takes over changes of records, one
+// goes on with deletions, one decides on orphans and strays, and each growth, key lease and volume order has
+// its own. Run ends and awaits them all.
 //
 //	m, err := master.New(master.Config{Address: "10.0.0.1:9333", MetaDir: "./m1"}, master.Deps{Logger: log})
 //	if err != nil {

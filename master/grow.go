@@ -73,6 +73,24 @@ func (t *term) growIfNeeded(w wish) error {
 	}
 }
 
+// awaitServers waits until all servers have reported that were there before this term, or have had the time to.
+func (t *term) awaitServers() {
+	timer := time.NewTimer(time.Until(t.warmUpEnd))
+	defer timer.Stop()
+	for t.warming() {
+		heard := t.news.wait()
+		if t.tree.Unheard() == 0 {
+			return
+		}
+		select {
+		case <-heard:
+		case <-timer.C:
+		case <-t.ctx.Done():
+			return
+		}
+	}
+}
+
 // lacksServers reports whether a growth failed for want of servers, or of room on them.
 func lacksServers(err error) bool {
 	return errors.Is(err, topology.ErrNoFreeSlots) || errors.Is(err, topology.ErrCannotPlace) ||

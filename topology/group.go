@@ -110,6 +110,19 @@ func (t *Tree) Assume(now time.Time, at Location, slots int) {
 	t.recount(n)
 }
 
+// Unheard returns how many servers are only assumed to be there.
+func (t *Tree) Unheard() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	unheard := 0
+	for _, n := range t.nodes {
+		if !n.heard {
+			unheard++
+		}
+	}
+	return unheard
+}
+
 // Serves reports whether a server is in the tree. It takes no lock.
 func (t *Tree) Serves(url string) bool {
 	_, ok := t.present.Load(url)

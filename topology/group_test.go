@@ -79,7 +79,7 @@ func TestAssumedServers(t *testing.T) {
 	if _, err := f.Reserve(key, Preference{}, 1); !errors.Is(err, ErrNoFreeSlots) {
 		t.Fatal("a new volume is placed where nobody may be", err)
 	}
-	if p := f.Presence(1, "a:1"); !f.Serves("a:1") || !p.Here || p.Heard {
+	if p := f.Presence(1, "a:1"); !f.Serves("a:1") || f.Unheard() != 2 || !p.Here || p.Heard {
 		t.Fatalf("an assumed server is taken for one that has reported: %+v", p)
 	}
 
