@@ -20,7 +20,7 @@
 //   - The soft state (topology) belongs to one term of leadership. It begins with what the records say, and
 //     servers are taken to be there until they are silent; but new volumes go only to those that have reported.
 //
-// Goroutines: one follows leadership; in a term one expires servers, one takes over changes of records, one
+// Goroutines: two follow leadership; in a term one expires servers, one takes over changes of records, one
 // goes on with deletions, one decides on orphans and strays, and each growth, key lease and volume order has
 // its own. Run ends and awaits them all.
 //

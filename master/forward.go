@@ -1,6 +1,7 @@
 package master
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -20,10 +21,39 @@ func (m *Master) otherLeader() (address string, ok bool) {
 	return leader, known && leader != m.cfg.Address
 }
 
+// allegiance is to a leader, "" for none, for as long as it leads.
+type allegiance struct {
+	leader string
+	ctx    context.Context // of calls to it: a leader that hangs is left as soon as it is deposed
+	end    context.CancelFunc
+}
+
+// followLeader keeps the allegiance until ctx ends.
+func (m *Master) followLeader(ctx context.Context) {
+	for {
+		changes := m.store.LeaderChanges()
+		leader, _ := m.store.Leader()
+		if before := m.allegiance.Load(); before == nil || before.leader != leader {
+			now := &allegiance{leader: leader}
+			now.ctx, now.end = context.WithCancel(m.calls)
+			m.allegiance.Store(now)
+			if before != nil {
+				before.end()
+			}
+		}
+		select {
+		case <-changes:
+		case <-ctx.Done():
+			m.allegiance.Load().end()
+			return
+		}
+	}
+}
+
 // passOn answers for the leader by asking it.
 func (m *Master) passOn(ctx *fasthttp.RequestCtx) {
-	leader, ok := m.otherLeader()
-	if !ok || len(ctx.Request.Header.Peek(forwardedHeader)) > 0 {
+	to := m.allegiance.Load()
+	if to == nil || to.leader == "" || to.leader == m.cfg.Address || len(ctx.Request.Header.Peek(forwardedHeader)) > 0 {
 		m.fail(ctx, errNoLeader)
 		return
 	}
@@ -40,7 +70,7 @@ func (m *Master) passOn(ctx *fasthttp.RequestCtx) {
 			return
 		}
 	default:
-		m.redirectByLeader(ctx, leader)
+		m.redirectByLeader(ctx, to)
 		return
 	}
 	body, err := httpx.ReadBody(ctx, budget, limit)
@@ -51,13 +81,13 @@ func (m *Master) passOn(ctx *fasthttp.RequestCtx) {
 	defer body.Release()
 	var room [8]client.Field
 	request := client.Request{
-		Method: view(ctx.Method()), Host: leader, Path: view(ctx.URI().RequestURI()),
+		Method: view(ctx.Method()), Host: to.leader, Path: view(ctx.URI().RequestURI()),
 		ContentType: view(ctx.Request.Header.ContentType()), Body: body.Bytes,
 		Header: append(putHeaders(ctx, room[:0]), client.Field{Name: forwardedHeader, Value: "1"}),
 	}
-	status, answer, err := m.client.Forward(m.calls, &request, nil)
+	status, answer, err := m.client.Forward(to.ctx, &request, nil)
 	if err != nil {
-		m.log.Warn("the leader did not answer", "leader", leader, "path", string(ctx.Path()), "err", err)
+		m.log.Warn("the leader did not answer", "leader", to.leader, "path", string(ctx.Path()), "err", err)
 		m.fail(ctx, errNoLeader)
 		return
 	}
@@ -68,18 +98,18 @@ func (m *Master) passOn(ctx *fasthttp.RequestCtx) {
 }
 
 // redirectByLeader redirects a request for a blob by what the leader knows.
-func (m *Master) redirectByLeader(ctx *fasthttp.RequestCtx, leader string) {
+func (m *Master) redirectByLeader(ctx *fasthttp.RequestCtx, to *allegiance) {
 	id, ok := blobPath(ctx)
 	if !ok {
 		return
 	}
 	var answer found
-	err := m.client.GetJSON(m.calls, leader, "/dir/lookup?volumeId="+id.String(), &answer)
+	err := m.client.GetJSON(to.ctx, to.leader, "/dir/lookup?volumeId="+id.String(), &answer)
 	switch {
 	case errors.Is(err, client.ErrNotFound):
 		err = fmt.Errorf("volume %d %w", id, errNotFound)
 	case err != nil || len(answer.Locations) == 0:
-		m.log.Warn("the leader did not answer a lookup", "leader", leader, "volume", uint32(id), "err", err)
+		m.log.Warn("the leader did not answer a lookup", "leader", to.leader, "volume", uint32(id), "err", err)
 		err = errNoLeader
 	}
 	if err != nil {

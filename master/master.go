@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -113,10 +114,11 @@ type Master struct {
 	store   *raftstore.Store // from Run on
 	calls   context.Context  // of calls to volume servers; ends when Run has drained
 
-	cookies cookies
-	turn    atomic.Uint32        // rotates redirects over the replicas
-	term    atomic.Pointer[term] // nil while this master does not lead or has not caught up
-	addr    atomic.Pointer[string]
+	cookies    cookies
+	turn       atomic.Uint32              // rotates redirects over the replicas
+	allegiance atomic.Pointer[allegiance] // nil before Run
+	term       atomic.Pointer[term]       // nil while this master does not lead or has not caught up
+	addr       atomic.Pointer[string]
 }
 
 // New checks the configuration and returns a Master that has touched nothing yet. It fails with ErrConfig.
@@ -188,7 +190,10 @@ func (m *Master) Run(ctx context.Context) (err error) {
 	followed := make(chan struct{})
 	go func() {
 		defer close(followed)
+		var watch sync.WaitGroup
+		watch.Go(func() { m.followLeader(leading) })
 		m.followLeadership(leading)
+		watch.Wait()
 	}()
 	defer func() {
 		stopLeading()
