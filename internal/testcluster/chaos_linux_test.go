@@ -1,7 +1,6 @@
 package testcluster_test
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -10,11 +9,6 @@ import (
 	"time"
 
 	"weed/internal/testcluster"
-)
-
-var (
-	chaosMinutes = flag.Float64("chaos.minutes", 0, "let TestMastersChaos run for so many minutes; 0 skips it")
-	chaosSeed    = flag.Uint64("chaos.seed", 0, "the order of TestMastersChaos's faults; 0 draws one")
 )
 
 // chaos is a cluster to which faults happen, one or two at a time.

@@ -14,7 +14,11 @@ import (
 	"weed/internal/testcluster"
 )
 
-var leaderKills = flag.Int("chaos.kills", 20, "how often TestLeaderKilled kills the leader")
+var (
+	leaderKills  = flag.Int("chaos.kills", 20, "how often TestLeaderKilled kills the leader")
+	chaosMinutes = flag.Float64("chaos.minutes", 0, "let TestMastersChaos run for so many minutes; 0 skips it (Linux, root)")
+	chaosSeed    = flag.Uint64("chaos.seed", 0, "the order of TestMastersChaos's faults; 0 draws one")
+)
 
 // backBound is the time after which masters that have lost their leader must assign again. It is many times
 // what they take (the tests log it), so that a busy machine does not fail the tests.

@@ -1,8 +1,10 @@
 // Package testcluster starts real weed processes for tests: masters, volume servers and both in one, each
 // with a port and a data directory of its own, on loopback.
 //
-// It owns the binary (built once per test run), the ports, and every process that it starts: whatever way a
-// test ends, none is left behind. It refuses to wait blindly: WaitFor polls a condition and fails the test
+// On Linux, as root, they can also be nodes of an isolated network in which a test cuts them off from each other.
+//
+// It owns the binary (built once per test run), the ports, and every process and network that it starts: whatever
+// way a test ends, none is left behind. It refuses to wait blindly: WaitFor polls a condition and fails the test
 // with what was missing. It knows nothing of the servers' insides; tests look at them as clients and
 // operators do. When a test fails, the logs of its processes are printed.
 //
