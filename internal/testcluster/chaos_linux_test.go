@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"syscall"
 	"testing"
 	"time"
 
@@ -93,8 +92,8 @@ func (c *chaos) term(victim *testcluster.Server) func() {
 }
 
 func (c *chaos) pause(victim *testcluster.Server) func() {
-	victim.Signal(syscall.SIGSTOP)
-	return func() { victim.Signal(syscall.SIGCONT) }
+	victim.Pause()
+	return func() { victim.Resume() }
 }
 
 func (c *chaos) cutOff(victim *testcluster.Server) func() { return c.cut(victim, c.Others(victim)...) }

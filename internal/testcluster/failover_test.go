@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -144,9 +143,9 @@ func pauseLeader(t *testing.T, c *testcluster.Cluster, load *assignLoad, all boo
 	t.Helper()
 	leader := c.WaitLeader(c.Masters...)
 	others := c.Others(leader)
+	leader.Pause()
 	paused := time.Now()
-	leader.Signal(syscall.SIGSTOP)
-	defer leader.Signal(syscall.SIGCONT)
+	defer leader.Resume()
 	passedOn := ask(32, others...) // some before the others notice
 	back := waitBack(t, paused, others)
 	if all {
@@ -156,7 +155,7 @@ func pauseLeader(t *testing.T, c *testcluster.Cluster, load *assignLoad, all boo
 	// These wait in the paused one's sockets when it goes on.
 	late := ask(200, leader)
 	load.waitMore(t, 100)
-	leader.Signal(syscall.SIGCONT)
+	leader.Resume()
 	load.add(late.wait(t, "answers of the master that was paused"))
 	if !all {
 		load.add(passedOn.wait(t, "answers of masters that had passed requests on"))

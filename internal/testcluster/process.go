@@ -113,6 +113,21 @@ func (p *Process) Signal(s os.Signal) {
 	}
 }
 
+// Pause lets the process stand still, with its connections open, until Resume.
+func (p *Process) Pause() {
+	p.t.Helper()
+	p.Signal(syscall.SIGSTOP)
+	if err := waitStopped(p.PID()); err != nil {
+		p.t.Errorf("wait until weed %s stands still: %v", strings.Join(p.args, " "), err)
+	}
+}
+
+// Resume lets a process that was paused go on.
+func (p *Process) Resume() {
+	p.t.Helper()
+	p.Signal(syscall.SIGCONT)
+}
+
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
