@@ -40,6 +40,9 @@ type Config struct {
 	SyncInterval time.Duration    // for SyncInterval; 1 s by default
 	Now          func() time.Time // time.Now by default
 	Logger       *slog.Logger     // discards by default
+	// MinFreePercent is the free share of a disk, 0 to below 100, under which a Store makes no volume there, and
+	// CheckSpace lets those that are there take no puts.
+	MinFreePercent float64
 }
 
 func (c Config) withDefaults() Config {

@@ -101,8 +101,8 @@ func (s *Store) Volumes() []PlacedStatus {
 	return all
 }
 
-// Create makes a new, empty volume in the directory with the most free slots. Errors: ErrVolumeExists,
-// ErrNoSlot, ErrNoSpace, ErrClosed, or the disk's.
+// Create makes a new, empty volume in the directory with the most free slots among those with room. Errors:
+// ErrVolumeExists, ErrNoSlot, ErrNoSpace, ErrClosed, or the disk's.
 func (s *Store) Create(id blob.VolumeID, collection string, placement blob.Placement, ttl blob.TTL) (*Volume, error) {
 	if err := blob.CheckCollection(collection); err != nil {
 		return nil, err
@@ -115,9 +115,9 @@ func (s *Store) Create(id blob.VolumeID, collection string, placement blob.Place
 	if _, ok := s.Volume(id); ok {
 		return nil, fmt.Errorf("volume %d: %w", id, ErrVolumeExists)
 	}
-	i := s.roomiest()
-	if i < 0 {
-		return nil, ErrNoSlot
+	i, err := s.roomiest()
+	if err != nil {
+		return nil, err
 	}
 	super := Superblock{Version: CurrentVersion, Placement: placement, TTL: ttl}
 	v, err := createVolume(s.fs, s.dirs[i].Path, id, collection, super, s.cfg)
@@ -152,15 +152,29 @@ func (s *Store) replace(change func(map[blob.VolumeID]*placedVolume)) {
 	s.volumes.Store(&next)
 }
 
-// roomiest returns the ordinal of the directory with the most free slots, -1 if none has any. s.mu is held.
-func (s *Store) roomiest() int {
-	best, bestFree := -1, 0
+// roomiest returns the ordinal of the directory with room and the most free slots: ErrNoSlot if none has a slot,
+// ErrNoSpace if none of those that have one has room. s.mu is held.
+func (s *Store) roomiest() (int, error) {
+	best, bestFree, err := -1, 0, ErrNoSlot
 	for i, d := range s.Directories(0) {
-		if free := d.MaxVolumes - d.Volumes; free > bestFree {
+		free := d.MaxVolumes - d.Volumes
+		switch {
+		case free <= bestFree:
+		case s.low(d.Usage):
+			err = fmt.Errorf("%w: %s is below the free room that is kept", ErrNoSpace, d.Path)
+		default:
 			best, bestFree = i, free
 		}
 	}
-	return best
+	if best < 0 {
+		return best, err
+	}
+	return best, nil
+}
+
+// low reports whether a disk has less room left than it must keep, or none.
+func (s *Store) low(u vfs.Usage) bool {
+	return u.TotalBytes > 0 && (u.FreeBytes == 0 || float64(u.FreeBytes)*100 < s.cfg.MinFreePercent*float64(u.TotalBytes))
 }
 
 // Directories returns the status of every directory. Where MaxVolumes was given as 0, it is what the free
@@ -190,17 +204,16 @@ func (s *Store) Directories(volumeSizeLimitBytes uint64) []DirectoryStatus {
 	return all
 }
 
-// CheckSpace marks the volumes of every directory whose disk has less than minFreePercent of its room left,
-// or none, and clears the mark where there is room again. A server calls it every pulse.
-func (s *Store) CheckSpace(minFreePercent float64) {
+// CheckSpace marks the volumes of every directory whose disk has less than Config.MinFreePercent of its room
+// left, or none, and clears the mark where there is room again. A server calls it every pulse.
+func (s *Store) CheckSpace() {
 	directories := s.Directories(0)
 	for _, p := range *s.volumes.Load() {
 		usage := directories[p.dir].Usage
 		if usage.TotalBytes == 0 {
 			continue
 		}
-		low := usage.FreeBytes == 0 || float64(usage.FreeBytes)*100 < minFreePercent*float64(usage.TotalBytes)
-		if err := p.SetReadOnly(CauseNoSpace, low); err != nil {
+		if err := p.SetReadOnly(CauseNoSpace, s.low(usage)); err != nil {
 			s.cfg.Logger.Error("volume can't be marked", "volume", p.id, "error", err)
 		}
 	}

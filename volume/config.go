@@ -26,7 +26,7 @@ type Config struct {
 	Fsync              storage.SyncPolicy
 	FileSizeLimitBytes int64   // 256 MiB
 	UploadBudgetBytes  int64   // memory of uploads in flight; 256 MiB
-	MinFreePercent     float64 // below it, volumes on that disk take no puts; 0 turns the check off
+	MinFreePercent     float64 // below it, that disk takes no puts and no new volumes; 0 turns the check off
 	ReadRedirect       bool    // send reads of volumes that are not here to a holder
 	Pulse              time.Duration
 	IdleTimeout        time.Duration

@@ -97,6 +97,7 @@ func TestDiskIsFull(t *testing.T) {
 	disk.SetCapacity(used + 300<<10)
 	n.put("/3,04637037d6", noise(290<<10, 1))
 	eventually(t, "puts are refused ahead of time", func() bool { return n.do("PUT", "/3,05637037d6", "x").StatusCode == 507 })
+	n.do("POST", wire.PathVolumeCreate, `{"id":4}`).want(507).says("disk is full")
 	n.get(fid).want(200).is("again")
 }
 

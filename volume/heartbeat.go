@@ -77,7 +77,7 @@ func (h *heartbeat) run(ctx context.Context) {
 			h.leave()
 			return
 		case <-timer.C:
-			h.s.store.CheckSpace(h.s.cfg.MinFreePercent)
+			h.s.store.CheckSpace()
 		case <-h.wake:
 		}
 		answered := h.beat(ctx)
