@@ -134,9 +134,12 @@ type chunk struct {
 // fails it deletes the pieces again, as far as it can.
 func uploadChunks(ctx context.Context, c *client.Client, cfg *UploadConfig, r io.ReaderAt, size, chunkBytes int64, b client.Blob) (client.Submitted, error) {
 	m := manifest{Name: b.Name, Mime: b.Mime, Size: size, Chunks: make([]chunk, (size+chunkBytes-1)/chunkBytes)}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	rest, giveUp := context.WithCancelCause(ctx) // of the chunks that have not begun
+	defer giveUp(nil)
 	each(len(m.Chunks), func(i int) {
+		if rest.Err() != nil {
+			return
+		}
 		offset := int64(i) * chunkBytes
 		n := min(chunkBytes, size-offset)
 		s, err := c.Submit(ctx, cfg.assign(), &client.Blob{
@@ -144,12 +147,14 @@ func uploadChunks(ctx context.Context, c *client.Client, cfg *UploadConfig, r io
 			Reader: io.NewSectionReader(r, offset, n), Size: n,
 		})
 		if err != nil {
-			cancel(fmt.Errorf("chunk %d: %w", i+1, err)) // the others are in vain
+			// The others are in vain, but one that is broken off may be stored all the same, under a fid that
+			// nobody gets to know.
+			giveUp(fmt.Errorf("chunk %d: %w", i+1, err))
 			return
 		}
 		m.Chunks[i] = chunk{FID: s.FID, Offset: offset, Size: n}
 	})
-	err := context.Cause(ctx)
+	err := context.Cause(rest)
 	var s client.Submitted
 	if err == nil {
 		if b.Data, err = json.Marshal(m); err == nil {
