@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weed/internal/blob"
@@ -29,7 +30,8 @@ type term struct {
 	// A send asks for finishDeletions, and for settleOrphans and settleStrays, at once.
 	deletionsDue, settlingDue chan struct{}
 
-	began time.Time
+	began    time.Time
+	leaseEnd atomic.Int64 // nanoseconds after began until which no other master can lead
 	// warmUpEnd is when the volume servers have all had the time to report.
 	warmUpEnd time.Time
 
@@ -62,6 +64,7 @@ func (m *Master) newTerm(parent context.Context) *term {
 	t.ctx, t.end = context.WithCancel(parent)
 	t.keys = newKeyLease(t.ctx, &t.jobs, m.machine, m.store)
 	t.growths.jobs, t.deletions.jobs = &t.jobs, &t.jobs
+	t.jobs.start(t.keepLease)
 	t.jobs.start(t.expireServers)
 	t.jobs.start(func() { t.followRecords(view) })
 	t.jobs.start(func() { t.everyPulse(t.deletionsDue, t.finishDeletions) })
@@ -121,10 +124,47 @@ func (m *Master) followLeadership(ctx context.Context) {
 // leading returns the term if this master may decide, else nil.
 func (m *Master) leading() *term {
 	t := m.term.Load()
-	if t == nil || !m.store.IsLeader() {
+	if t == nil || !m.store.IsLeader() || !t.holdsLease() {
 		return nil
 	}
 	return t
+}
+
+// holdsLease reports whether no other master can lead now. Raft's own word is not enough: a process that was
+// stopped for a while and goes on takes a moment to learn that it was deposed. The lease counts, on the
+// monotonic clock, from the moment a majority was asked for it, so it ends before theirs.
+func (t *term) holdsLease() bool {
+	return time.Since(t.began) < time.Duration(t.leaseEnd.Load()) || t.renewLease() == nil
+}
+
+// renewLease asks a majority whether this master leads.
+func (t *term) renewLease() error {
+	asked := time.Since(t.began)
+	ctx, cancel := context.WithTimeout(t.ctx, t.store.Lease())
+	defer cancel()
+	if err := t.store.VerifyLeader(ctx); err != nil {
+		return err
+	}
+	for end := int64(asked + t.store.Lease()); ; {
+		old := t.leaseEnd.Load()
+		if old >= end || t.leaseEnd.CompareAndSwap(old, end) {
+			return nil
+		}
+	}
+}
+
+// keepLease renews the lease before requests have to.
+func (t *term) keepLease() {
+	tick := time.NewTicker(max(t.store.Lease()/4, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.ctx.Done():
+			return
+		case <-tick.C:
+			_ = t.renewLease() // requests try again and say so
+		}
+	}
 }
 
 // warming reports whether volume servers may not have reported yet in this term.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -64,6 +65,9 @@ func (s *Store) Ready(ctx context.Context) error {
 func (s *Store) VerifyLeader(ctx context.Context) error {
 	return s.await(ctx, func() error { return s.explain(s.raft.VerifyLeader().Error()) })
 }
+
+// Lease is how long after the beginning of a successful VerifyLeader no other server can lead.
+func (s *Store) Lease() time.Duration { return s.cfg.Timeouts.Lease }
 
 // await runs a call into Raft, which knows no contexts, and returns early when ctx ends. What the call
 // captured may be read only after a nil error.

@@ -20,7 +20,7 @@ type load struct {
 
 // wrk drives addr for the bench's duration with the given Lua script; "" asks for / again and again.
 func (b *bench) wrk(addr, script string, connections int) (load, error) {
-	args := []string{"-t2", fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", int(b.duration.Seconds())), "--timeout=10s"}
+	args := []string{fmt.Sprintf("-t%d", min(2, connections)), fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", int(b.duration.Seconds())), "--timeout=10s"}
 	if script != "" {
 		name := filepath.Join(b.dir, "load.lua")
 		if err := os.WriteFile(name, []byte(script), 0o600); err != nil {
@@ -113,12 +113,26 @@ end
 `, r.first, r.count, r.volume, r.cookie)
 }
 
-// getScript reads the fids of r at random.
+// getScript reads the fids of r at random. The requests are made beforehand: making them costs wrk more than a
+// server spends on the answer.
 func getScript(r fidRange) string {
+	return randomScript(r.count, fmt.Sprintf(`string.format("/%s,%%08x%s", %d + i)`, r.volume, r.cookie, r.first))
+}
+
+// randomScript asks for paths at random; path is the Lua for that of number i, 0 to count-1.
+func randomScript(count int, path string) string {
 	return threads + fmt.Sprintf(`
-function init() math.randomseed(id + 1) end
-function request()
-  return wrk.format("GET", string.format("/%s,%%08x%s", %d + math.random(0, %d)))
+local requests = {}
+function init()
+  math.randomseed(id + 1)
+  for n = 1, 50000 do
+    local i = math.random(0, %d)
+    requests[n] = wrk.format("GET", %s)
+  end
 end
-`, r.volume, r.cookie, r.first, r.count-1)
+function request()
+  k = k %% 50000 + 1
+  return requests[k]
+end
+`, count-1, path)
 }

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"weed/internal/blob"
+	"weed/internal/vfs"
+	"weed/storage"
 )
 
 // cpuOfPutAndGet measures the volume server alone: 1 KiB puts and gets.
@@ -21,7 +26,16 @@ func (b *bench) cpuOfPutAndGet() error {
 	if err := b.fill(s, r, 1024); err != nil {
 		return err
 	}
+	bare, err := b.startBare()
+	if err != nil {
+		return err
+	}
 	for _, connections := range []int{16, 64} {
+		yardstick, err := b.cost(bare.addr, "", connections, bare)
+		if err != nil {
+			return err
+		}
+		b.note(fmt.Sprintf("CPU of a bare fasthttp server per 1 KiB GET, %d connections", connections), yardstick[0], "µs")
 		var puts, gets []float64
 		for range b.rounds {
 			put, err := b.cost(s.volume.addr, putScript(r, 1024), connections, s.volume)
@@ -118,19 +132,27 @@ func (b *bench) groupCommit() error {
 		return err
 	}
 	rates := map[int][]float64{}
-	var raw []float64
+	var raw, engine []float64
 	for range b.rounds {
 		perSec, err := b.rawSyncs()
 		if err != nil {
 			return err
 		}
 		raw = append(raw, perSec)
+		alone, err := b.engineAlone()
+		if err != nil {
+			return err
+		}
+		engine = append(engine, alone/perSec)
 		for _, writers := range []int{1, 16, 64} {
-			perSec, err := putRate("http://"+s.volume.addr, r, 1024, writers, b.duration)
+			l, err := b.wrk(s.volume.addr, putScript(r, 1024), writers)
+			if err == nil && l.failed > 0 {
+				err = fmt.Errorf("%.0f of %.0f requests failed", l.failed, l.requests)
+			}
 			if err != nil {
 				return err
 			}
-			rates[writers] = append(rates[writers], perSec/raw[len(raw)-1])
+			rates[writers] = append(rates[writers], l.perSec/raw[len(raw)-1])
 		}
 	}
 	b.note("one fdatasync per 1 KiB write, one writer", median(raw), "/s")
@@ -138,6 +160,32 @@ func (b *bench) groupCommit() error {
 	b.ratio("durable PUTs over HTTP, 16 writers, against that", median(rates[16]), 3)
 	b.ratio("durable PUTs over HTTP, 1 writer, against that", median(rates[1]), 1/1.3)
 	return nil
+}
+
+// engineAlone puts 1 KiB into a volume, durably, again and again, and returns how often a second that goes.
+func (b *bench) engineAlone() (perSec float64, err error) {
+	dir, err := os.MkdirTemp(b.dir, "engine-")
+	if err != nil {
+		return 0, err
+	}
+	store, err := storage.OpenStore(vfs.OS, []storage.Directory{{Path: dir, MaxVolumes: 1}}, storage.Config{})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	v, err := store.Create(1, "", blob.Placement{}, blob.TTL{})
+	if err != nil {
+		return 0, err
+	}
+	data := make([]byte, 1024)
+	n, begin := 0, time.Now()
+	for time.Since(begin) < b.duration {
+		if err := v.Put(&storage.Needle{Key: blob.Key(n + 1), Data: data}); err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return float64(n) / time.Since(begin).Seconds(), nil
 }
 
 // rawSyncs appends 1 KiB and syncs, again and again, and returns how often a second that goes.

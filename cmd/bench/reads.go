@@ -48,20 +48,15 @@ func (b *bench) randomReads() error {
 	if err != nil {
 		return err
 	}
-	files := threads + fmt.Sprintf(`
-function init() math.randomseed(id + 1) end
-function request()
-  local i = math.random(0, %d)
-  return wrk.format("GET", string.format("/%%d/%%d", i %% 256, i))
-end
-`, b.blobs-1)
+	files := randomScript(b.blobs, `string.format("/%d/%d", i % 256, i)`)
+	fixed := randomScript(b.blobs, `"/"`)
 	contestants := []struct {
 		name, script string
 		p            *process
 		rates        []float64
 	}{
 		{"weed", getScript(r), s.volume, nil},
-		{"bare fasthttp", "", bare, nil},
+		{"bare fasthttp", fixed, bare, nil},
 		{"nginx", files, nginx, nil},
 	}
 	for range b.rounds {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // uploader puts blobs with the standard library's client.
@@ -48,21 +47,6 @@ func fillRange(base string, r fidRange, size int) error {
 		}
 		return true, put(c, r.url(base, i), formBody(size))
 	})
-}
-
-// putRate uploads to the fids of r for a while and returns the uploads per second.
-func putRate(base string, r fidRange, size, writers int, duration time.Duration) (float64, error) {
-	var next atomic.Int64
-	body := formBody(size)
-	begin := time.Now()
-	err := parallel(writers, func(c *http.Client) (bool, error) {
-		if time.Since(begin) > duration {
-			return false, nil
-		}
-		i := int(next.Add(1)) % r.count
-		return true, put(c, r.url(base, i), body)
-	})
-	return float64(next.Load()) / time.Since(begin).Seconds(), err
 }
 
 // parallel calls step in so many goroutines until it says that there is no more, or fails.
