@@ -12,6 +12,7 @@ import (
 	"weed/internal/blob"
 	"weed/internal/httpx"
 	"weed/internal/wire"
+	"weed/master/state"
 	"weed/topology"
 )
 
@@ -86,15 +87,18 @@ func (t *term) mark(at []*topology.Location, order wire.MarkVolume) (failed []st
 	return failed
 }
 
-// awaitUnwritable waits for the heartbeats that make the volume leave the writables, so that who has marked
-// it is assigned none of its fids any more. They are under way; a pulse is the longest that they can take.
+// awaitUnwritable waits for the heartbeats that make the volume leave the writables, and its record say so, so
+// that who has marked it is assigned none of its fids any more and finds it marked. They are under way; a pulse
+// is the longest that they can take.
 func (t *term) awaitUnwritable(id blob.VolumeID) {
 	ctx, cancel := context.WithTimeout(t.ctx, t.cfg.Pulse)
 	defer cancel()
 	var room [8]*topology.Location
 	for {
 		heard := t.news.wait()
-		if _, about, ok := t.tree.Lookup(id, room[:0]); !ok || !about.Writable {
+		_, about, known := t.tree.Lookup(id, room[:0])
+		recorded, ok := t.machine.Volume(id)
+		if (!known || !about.Writable) && (!ok || recorded.State != state.Writable) {
 			return
 		}
 		select {
