@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -116,6 +117,8 @@ func (c *committer) run() {
 	var taken []*operation
 	for range c.wake {
 		for {
+			// Whoever is about to queue an operation may do so first, and share the commit.
+			runtime.Gosched()
 			c.mu.Lock()
 			taken, c.waiting = c.waiting, taken[:0]
 			closed := c.closed
