@@ -51,19 +51,6 @@ func (v *Volume) Delete(key blob.Key, cookie blob.Cookie) (size int64, err error
 	return op.size, err
 }
 
-// denies returns why the volume takes no put, or no delete. A full disk does not forbid deletes: they are
-// short, and vacuum needs them. A tombstone is the same in all versions.
-func (v *Volume) denies(isDelete bool) error {
-	cause := v.readOnly.load()
-	if isDelete {
-		cause &^= CauseNoSpace | CauseOldVersion
-	}
-	if cause == 0 {
-		return nil
-	}
-	return fmt.Errorf("volume %d: %w", v.id, cause.deny())
-}
-
 // Get reads a needle and verifies its checksum. The needle's slices lie in the returned buffer, which is
 // scratch if that is large enough; hand it in again to save an allocation.
 //

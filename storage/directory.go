@@ -112,7 +112,7 @@ func (s *Store) openVolumes(found []foundVolume) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			volumes[f.id] = &placedVolume{v, f.dir}
+			volumes[f.id] = s.place(v, f.dir)
 			return nil
 		})
 	}

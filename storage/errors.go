@@ -13,7 +13,8 @@ var (
 	ErrCookie = errors.New("the key is taken by a blob with another cookie")
 	// ErrReadOnly: the volume takes no puts; the wrapping text says why.
 	ErrReadOnly = errors.New("volume is read-only")
-	// ErrFull: the needle would end beyond what a volume can address (32 GiB).
+	// ErrFull: the log has reached the Store's size limit, or the needle would end beyond what a volume can
+	// address (32 GiB).
 	ErrFull = errors.New("volume is full")
 	// ErrNoSpace: the disk has no room left.
 	ErrNoSpace = errors.New("no space left on the disk")

@@ -17,7 +17,12 @@ const (
 	CauseNoSpace                              // the disk is full, or nearly
 	CauseFiles                                // the files can't be opened for writing
 	CauseOldVersion                           // version 1 has no room for what must be kept with a blob
+	CauseFull                                 // the log has reached the Store's size limit
 )
+
+// causesOfPuts forbid puts alone. A delete is short, vacuum needs it, and a tombstone is the same in all
+// versions.
+const causesOfPuts = CauseNoSpace | CauseOldVersion | CauseFull
 
 var causeTexts = []struct {
 	cause ReadOnlyCause
@@ -28,6 +33,7 @@ var causeTexts = []struct {
 	{CauseNoSpace, "no space left on the disk"},
 	{CauseFiles, "its files can't be written"},
 	{CauseOldVersion, "its version 1 keeps no attributes"},
+	{CauseFull, "full"},
 }
 
 // String lists the causes, "" for none.
@@ -42,9 +48,29 @@ func (c ReadOnlyCause) String() string {
 }
 
 // causes is a set of ReadOnlyCause that many may read and change.
-type causes struct{ bits atomic.Uint32 }
+type causes struct {
+	bits atomic.Uint32
+	// CauseFull is no bit: it is worked out whenever it is asked for, so that no growth is missed, and a higher
+	// limit or a shorter log clears it. Both are nil until a Store takes the volume in.
+	sizeBytes  *atomic.Int64 // of the log
+	limitBytes *atomic.Int64 // 0 for none
+}
 
-func (c *causes) load() ReadOnlyCause { return ReadOnlyCause(c.bits.Load()) }
+// bound sets what CauseFull follows from. It comes before anyone else knows the volume.
+func (c *causes) bound(sizeBytes, limitBytes *atomic.Int64) {
+	c.sizeBytes, c.limitBytes = sizeBytes, limitBytes
+}
+
+func (c *causes) load() ReadOnlyCause {
+	set := ReadOnlyCause(c.bits.Load())
+	if c.limitBytes == nil {
+		return set
+	}
+	if limit := c.limitBytes.Load(); limit > 0 && c.sizeBytes.Load() >= limit {
+		set |= CauseFull
+	}
+	return set
+}
 
 // set adds or removes a cause and tells whether that changed anything.
 func (c *causes) set(cause ReadOnlyCause, on bool) bool {
@@ -56,11 +82,29 @@ func (c *causes) set(cause ReadOnlyCause, on bool) bool {
 
 // deny returns the error for an operation that these causes forbid, nil if they forbid nothing.
 func (c ReadOnlyCause) deny() error {
-	if c == 0 {
+	switch c {
+	case 0:
 		return nil
-	}
-	if c == CauseNoSpace {
+	case CauseNoSpace:
 		return fmt.Errorf("%w: %w", ErrReadOnly, ErrNoSpace)
+	case CauseFull:
+		return fmt.Errorf("%w: %w", ErrReadOnly, ErrFull)
 	}
 	return fmt.Errorf("%w: %s", ErrReadOnly, c)
+}
+
+// CheckPut returns the error with which a put would be refused at this moment, nil if the volume takes puts:
+// ErrReadOnly with the causes, also ErrNoSpace or ErrFull where that is the only one.
+func (v *Volume) CheckPut() error { return v.denies(false) }
+
+// denies returns why the volume takes no put, or no delete.
+func (v *Volume) denies(isDelete bool) error {
+	cause := v.readOnly.load()
+	if isDelete {
+		cause &^= causesOfPuts
+	}
+	if cause == 0 {
+		return nil
+	}
+	return fmt.Errorf("volume %d: %w", v.id, cause.deny())
 }

@@ -43,6 +43,8 @@ type Store struct {
 	closed  bool
 	volumes atomic.Pointer[map[blob.VolumeID]*placedVolume] // replaced, never changed
 
+	sizeLimitBytes atomic.Int64 // see SetSizeLimit
+
 	stopSync chan struct{}
 	syncDone chan struct{}
 }
@@ -55,6 +57,12 @@ type directory struct {
 type placedVolume struct {
 	*Volume
 	dir int
+}
+
+// place takes a volume in, before anyone else knows it.
+func (s *Store) place(v *Volume, dir int) *placedVolume {
+	v.readOnly.bound(&v.stats.length, &s.sizeLimitBytes)
+	return &placedVolume{v, dir}
 }
 
 // OpenStore creates missing directories, locks them, and opens every volume in them. Volumes that can't be
@@ -70,7 +78,9 @@ func OpenStore(fsys vfs.FS, dirs []Directory, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.unlock())
 	}
+	s.loadSizeLimit()
 	s.openVolumes(found)
+	s.CheckSpace() // before the first put
 	go s.syncLoop()
 	return s, nil
 }
@@ -124,7 +134,7 @@ func (s *Store) Create(id blob.VolumeID, collection string, placement blob.Place
 	if err != nil {
 		return nil, err
 	}
-	s.replace(func(m map[blob.VolumeID]*placedVolume) { m[id] = &placedVolume{v, i} })
+	s.replace(func(m map[blob.VolumeID]*placedVolume) { m[id] = s.place(v, i) })
 	return v, nil
 }
 
@@ -156,7 +166,7 @@ func (s *Store) replace(change func(map[blob.VolumeID]*placedVolume)) {
 // ErrNoSpace if none of those that have one has room. s.mu is held.
 func (s *Store) roomiest() (int, error) {
 	best, bestFree, err := -1, 0, ErrNoSlot
-	for i, d := range s.Directories(0) {
+	for i, d := range s.Directories() {
 		free := d.MaxVolumes - d.Volumes
 		switch {
 		case free <= bestFree:
@@ -178,11 +188,12 @@ func (s *Store) low(u vfs.Usage) bool {
 }
 
 // Directories returns the status of every directory. Where MaxVolumes was given as 0, it is what the free
-// room can take in volumes of volumeSizeLimitBytes, and the volumes that are there; a limit of 0 stands for
-// the 30 GB that masters have by default.
-func (s *Store) Directories(volumeSizeLimitBytes uint64) []DirectoryStatus {
-	if volumeSizeLimitBytes == 0 {
-		volumeSizeLimitBytes = 30000 << 20
+// room can take in volumes of the size limit, and the volumes that are there; while there is no limit, that
+// is the 30 GB that masters have by default.
+func (s *Store) Directories() []DirectoryStatus {
+	volumeBytes := uint64(s.sizeLimitBytes.Load())
+	if volumeBytes == 0 {
+		volumeBytes = 30000 << 20
 	}
 	all := make([]DirectoryStatus, len(s.dirs))
 	for i, d := range s.dirs {
@@ -198,25 +209,29 @@ func (s *Store) Directories(volumeSizeLimitBytes uint64) []DirectoryStatus {
 	}
 	for i := range all {
 		if s.dirs[i].MaxVolumes == 0 {
-			all[i].MaxVolumes = all[i].Volumes + int(all[i].Usage.FreeBytes/volumeSizeLimitBytes)
+			all[i].MaxVolumes = all[i].Volumes + int(all[i].Usage.FreeBytes/volumeBytes)
 		}
 	}
 	return all
 }
 
 // CheckSpace marks the volumes of every directory whose disk has less than Config.MinFreePercent of its room
-// left, or none, and clears the mark where there is room again. A server calls it every pulse.
-func (s *Store) CheckSpace() {
-	directories := s.Directories(0)
+// left, or none, and clears the mark where there is room again. It tells whether that changed anything. A
+// server calls it again and again.
+func (s *Store) CheckSpace() (changed bool) {
+	directories := s.Directories()
 	for _, p := range *s.volumes.Load() {
 		usage := directories[p.dir].Usage
-		if usage.TotalBytes == 0 {
+		low := s.low(usage)
+		if usage.TotalBytes == 0 || low == (p.readOnly.load()&CauseNoSpace != 0) {
 			continue
 		}
-		if err := p.SetReadOnly(CauseNoSpace, s.low(usage)); err != nil {
+		changed = true
+		if err := p.SetReadOnly(CauseNoSpace, low); err != nil {
 			s.cfg.Logger.Error("volume can't be marked", "volume", p.id, "error", err)
 		}
 	}
+	return changed
 }
 
 // syncLoop serves SyncInterval.

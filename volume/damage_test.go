@@ -79,6 +79,7 @@ func TestDiskIsFull(t *testing.T) {
 	disk := vfs.NewMem()
 	n := start(t, func(c *Config) { c.FS, c.MinFreePercent, c.Pulse = disk, 10, 10*time.Millisecond })
 	n.put(fid, "kept")
+	n.put("/3,06637037d6", noise(2<<20, 1)) // so that what is left is little, and stays refused however often it is looked at
 	usage, err := disk.Usage("/data")
 	if err != nil {
 		t.Fatal(err)
@@ -94,8 +95,8 @@ func TestDiskIsFull(t *testing.T) {
 	// Room is noticed by itself, and that there is little of it, too.
 	disk.SetCapacity(100 << 20)
 	eventually(t, "puts are taken again", func() bool { return n.do("PUT", fid, "again").StatusCode == 201 })
-	disk.SetCapacity(used + 300<<10)
-	n.put("/3,04637037d6", noise(290<<10, 1))
+	disk.SetCapacity(used + 600<<10)
+	n.put("/3,04637037d6", noise(500<<10, 1))
 	eventually(t, "puts are refused ahead of time", func() bool { return n.do("PUT", "/3,05637037d6", "x").StatusCode == 507 })
 	n.do("POST", wire.PathVolumeCreate, `{"id":4}`).want(507).says("disk is full")
 	n.get(fid).want(200).is("again")

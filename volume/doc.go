@@ -16,8 +16,8 @@
 //     above, and compressed content is gone through once at most.
 //   - A chunk manifest is followed one level deep.
 //
-// Goroutines: one per connection (package httpx), one for the heartbeat, and up to eight while a manifest's
-// chunks are deleted. Run starts them and waits for them.
+// Goroutines: one per connection (package httpx), one for the heartbeat, one that watches the room on the
+// disks, and up to eight while a manifest's chunks are deleted. Run starts them and waits for them.
 //
 //	server, err := volume.New(volume.Config{
 //		Bind: "127.0.0.1:8080", URL: "127.0.0.1:8080",

@@ -3,11 +3,14 @@ package volume
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"weed/internal/blob"
 	"weed/internal/wire"
 )
 
@@ -20,6 +23,10 @@ const (
 	minBeatTimeout, maxBeatTimeout = time.Second, 10 * time.Second
 	// leaveTimeout bounds the last one, so that a dead master does not hold up the shutdown.
 	leaveTimeout = 2 * time.Second
+	// knownTimeout bounds how long a put that is refused waits for the master to hear why.
+	knownTimeout = time.Second
+	// maxSpaceInterval bounds how long nobody looks at the room on the disks.
+	maxSpaceInterval = time.Second
 )
 
 // heartbeat tells the leading master what is here: everything at first, then what has changed. It owns the
@@ -28,8 +35,11 @@ type heartbeat struct {
 	s    *Server
 	wake chan struct{} // capacity 1: something changed that the master should hear of at once
 
-	registered      atomic.Bool
-	volumeSizeLimit atomic.Uint64 // bytes, as the master says; 0 before it has
+	registered atomic.Bool
+	known      atomic.Pointer[map[uint32]wire.VolumeInfo] // told, once the leader has taken it in; never changed
+
+	mu      sync.Mutex    // guards learned
+	learned chan struct{} // closed and replaced when known is
 
 	// Owned by run.
 	masters     []string // in the order to try, the last that answered first
@@ -42,7 +52,7 @@ type heartbeat struct {
 }
 
 func newHeartbeat(s *Server) *heartbeat {
-	return &heartbeat{
+	h := &heartbeat{
 		s:           s,
 		wake:        make(chan struct{}, 1),
 		masters:     append([]string(nil), s.cfg.Masters...),
@@ -51,7 +61,10 @@ func newHeartbeat(s *Server) *heartbeat {
 		told:        map[uint32]wire.VolumeInfo{},
 		pulse:       s.cfg.Pulse,
 		timeout:     beatTimeout(s.cfg.Pulse),
+		learned:     make(chan struct{}),
 	}
+	h.known.Store(&map[uint32]wire.VolumeInfo{})
+	return h
 }
 
 func beatTimeout(wish time.Duration) time.Duration {
@@ -77,7 +90,6 @@ func (h *heartbeat) run(ctx context.Context) {
 			h.leave()
 			return
 		case <-timer.C:
-			h.s.store.CheckSpace()
 		case <-h.wake:
 		}
 		answered := h.beat(ctx)
@@ -131,7 +143,7 @@ func (h *heartbeat) compose() (*wire.Heartbeat, map[uint32]wire.VolumeInfo) {
 		URL: s.cfg.URL, PublicURL: s.cfg.PublicURL, DataCenter: s.cfg.DataCenter, Rack: s.cfg.Rack,
 		Incarnation: h.incarnation, Sequence: h.sequence, Full: h.full,
 	}
-	for _, d := range s.store.Directories(h.volumeSizeLimit.Load()) {
+	for _, d := range s.store.Directories() {
 		message.Max += d.MaxVolumes
 	}
 	now := map[uint32]wire.VolumeInfo{}
@@ -156,8 +168,10 @@ func (h *heartbeat) compose() (*wire.Heartbeat, map[uint32]wire.VolumeInfo) {
 func (h *heartbeat) answered(master string, now map[uint32]wire.VolumeInfo, reply *wire.HeartbeatReply) {
 	h.told = now
 	h.full = reply.Resend
-	if reply.VolumeSizeLimitBytes > 0 {
-		h.volumeSizeLimit.Store(reply.VolumeSizeLimitBytes)
+	if limit := reply.VolumeSizeLimitBytes; limit > 0 {
+		if err := h.s.store.SetSizeLimit(int64(min(limit, math.MaxInt64))); err != nil {
+			h.s.cfg.Logger.Error("size limit of volumes will not outlive a restart", "error", err)
+		}
 	}
 	h.pulse = h.s.cfg.Pulse
 	if reply.PulseMillis > 0 {
@@ -169,8 +183,53 @@ func (h *heartbeat) answered(master string, now map[uint32]wire.VolumeInfo, repl
 		return
 	}
 	h.timeout = beatTimeout(h.pulse)
-	if !reply.Resend && !h.registered.Swap(true) {
+	if reply.Resend {
+		return
+	}
+	if !h.registered.Swap(true) {
 		h.s.cfg.Logger.Info("registered", "master", master, "volumes", len(now))
+	}
+	h.known.Store(&now)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.learned)
+	h.learned = make(chan struct{})
+}
+
+// awaitKnown waits until the master knows that a volume takes no puts, so that whoever is refused one and asks
+// for another fid gets it elsewhere. It does not wait for a master that is away, and not for long.
+func (h *heartbeat) awaitKnown(id blob.VolumeID) {
+	ctx, cancel := context.WithTimeout(context.Background(), knownTimeout)
+	defer cancel()
+	for range 2 { // the first that is answered may have been made before
+		h.mu.Lock()
+		learned := h.learned
+		h.mu.Unlock()
+		if (*h.known.Load())[uint32(id)].ReadOnly || !h.registered.Load() {
+			return
+		}
+		h.kick()
+		select {
+		case <-learned:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// watchSpace looks at the room on the disks until ctx ends, whether masters answer or not.
+func (s *Server) watchSpace(ctx context.Context) {
+	ticker := time.NewTicker(min(s.cfg.Pulse, maxSpaceInterval))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if s.store.CheckSpace() {
+			s.beat.kick()
+		}
 	}
 }
 

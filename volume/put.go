@@ -66,6 +66,10 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 		s.fail(ctx, fmt.Errorf("volume %d: %w: it is to have %d copies, and this server would write one", p.Volume, errCopies, copies))
 		return
 	}
+	if err := v.CheckPut(); err != nil { // before the body comes over the network for nothing
+		s.failPut(ctx, v, err)
+		return
+	}
 	body, err := httpx.ReadBody(ctx, s.budget, s.cfg.FileSizeLimitBytes+formOverheadBytes)
 	if err != nil {
 		s.fail(ctx, err)
@@ -83,23 +87,22 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 		}
 	}
 	if err != nil {
-		s.fail(ctx, err)
+		s.failPut(ctx, v, err)
 		return
 	}
-	s.noteGrowth(v)
+	if v.CheckPut() != nil { // it has just grown to the size limit
+		s.beat.kick()
+	}
 	s.metrics.putBytes.Add(uint64(size))
 	w.answer(ctx, size)
 }
 
-// growthSlack is how far behind the size limit a put still makes a heartbeat: a few commits.
-const growthSlack = 32 << 20
-
-// noteGrowth tells the master at once when a volume has just grown to the size limit.
-func (s *Server) noteGrowth(v *storage.Volume) {
-	limit, size := int64(s.beat.volumeSizeLimit.Load()), v.SizeBytes()
-	if limit > 0 && size >= limit && size < limit+growthSlack {
-		s.beat.kick()
+// failPut answers a put that failed. If the volume takes none any more, the master hears of it first.
+func (s *Server) failPut(ctx *fasthttp.RequestCtx, v *storage.Volume, err error) {
+	if v.CheckPut() != nil {
+		s.beat.awaitKnown(v.ID())
 	}
+	s.fail(ctx, err)
 }
 
 // fill makes w.needle of a request and returns the length in bytes of the content as the client sent it.

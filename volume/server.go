@@ -76,15 +76,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		MaxBodyBytes: s.cfg.FileSizeLimitBytes + formOverheadBytes,
 		Guard:        s.cfg.Guard, Logger: s.cfg.Logger,
 	})
-	beating, stopBeating := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.beat.run(beating)
-	}()
+	beside, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { s.beat.run(beside) })
+	group.Go(func() { s.watchSpace(beside) })
 	err = server.Serve(ctx, ln)
-	stopBeating()
-	<-done
+	stop()
+	group.Wait()
 	if e := s.store.Close(); e != nil {
 		err = errors.Join(err, fmt.Errorf("close the store: %w", e))
 	}

@@ -43,7 +43,7 @@ func (s *Server) getStatus(ctx *fasthttp.RequestCtx) {
 		DiskStatuses []diskStatus      `json:"DiskStatuses"`
 		Volumes      []wire.VolumeInfo `json:"Volumes"`
 	}{Version: s.cfg.Version, Volumes: []wire.VolumeInfo{}}
-	for _, d := range s.store.Directories(s.beat.volumeSizeLimit.Load()) {
+	for _, d := range s.store.Directories() {
 		u := d.Usage
 		disk := diskStatus{Dir: d.Path, All: u.TotalBytes, Used: u.TotalBytes - u.FreeBytes, Free: u.FreeBytes}
 		if u.TotalBytes > 0 {
