@@ -101,7 +101,7 @@ func TestDefaultReplication(t *testing.T) {
 func TestConcurrentAssignsGrowOnce(t *testing.T) {
 	f := start(t, nil)
 	v := f.joined("dc1", "r1", 1000)
-	v.gate = make(chan struct{})
+	v.locked(func() { v.gate = make(chan struct{}) })
 	const clients = 40
 	fids := make(chan string, clients)
 	var wg sync.WaitGroup
@@ -119,21 +119,21 @@ func TestConcurrentAssignsGrowOnce(t *testing.T) {
 			seen[key] = true
 		}
 	}
-	if v.creates != 7 {
-		t.Fatalf("%d volumes were made, want 7", v.creates)
+	if v.made() != 7 {
+		t.Fatalf("%d volumes were made, want 7", v.made())
 	}
 }
 
 func TestFailedOrderLeavesNothing(t *testing.T) {
 	f := start(t, nil)
 	a, b := f.joined("dc1", "r1", 40), f.joined("dc1", "r1", 40)
-	b.fail[wire.PathVolumeCreate] = 500
+	b.answers(wire.PathVolumeCreate, 500)
 	f.get("/dir/assign?replication=001").want(t, 500, "Cannot grow volume group!")
 	if a.holds() != 0 {
 		t.Fatalf("%d copies of volumes that did not come about are left", a.holds())
 	}
 	f.get("/dir/status").want(t, 200, `"Max":80,"Free":80`)
-	delete(b.fail, wire.PathVolumeCreate)
+	b.answers(wire.PathVolumeCreate, 0)
 	f.assign("?replication=001")
 	if a.holds() != 6 || b.holds() != 6 {
 		t.Fatal(a.holds(), b.holds())
@@ -143,13 +143,13 @@ func TestFailedOrderLeavesNothing(t *testing.T) {
 func TestCopiesThatCouldNotBeDeletedAreDeletedLater(t *testing.T) {
 	f := start(t, nil)
 	a, b := f.joined("dc1", "r1", 40), f.joined("dc1", "r1", 40)
-	b.fail[wire.PathVolumeCreate] = 500
-	a.fail[wire.PathVolumeDelete] = 500
+	b.answers(wire.PathVolumeCreate, 500)
+	a.answers(wire.PathVolumeDelete, 500)
 	f.get("/dir/assign?replication=001").want(t, 500, "Cannot grow volume group!")
 	if a.holds() == 0 {
 		t.Fatal("the fake must have kept its copies")
 	}
-	delete(a.fail, wire.PathVolumeDelete)
+	a.answers(wire.PathVolumeDelete, 0)
 	a.beat(false)
 	f.eventually("the copies to be deleted", func() bool { return a.holds() == 0 })
 	f.eventually("their slots to be free", func() bool {
@@ -162,7 +162,7 @@ func TestCopiesThatCouldNotBeDeletedAreDeletedLater(t *testing.T) {
 func TestLostAnswerToAnOrder(t *testing.T) {
 	f := start(t, nil)
 	v := f.joined("dc1", "r1", 4)
-	v.lost = func() { v.beat(false) }
+	v.locked(func() { v.lost = func() { v.beat(false) } })
 	f.assign("")
 	if v.holds() != 1 {
 		t.Fatalf("%d volumes, want the one whose answer was lost", v.holds())
@@ -174,15 +174,15 @@ func TestLostAnswerToAnOrder(t *testing.T) {
 func TestLostAnswerBeforeTheReport(t *testing.T) {
 	f := start(t, nil)
 	v := f.joined("dc1", "r1", 4)
-	v.lost = func() {}
-	v.fail[wire.PathVolumeDelete] = 500
+	v.locked(func() { v.lost = func() {} })
+	v.answers(wire.PathVolumeDelete, 500)
 	f.get("/dir/assign").want(t, 500, "Cannot grow volume group!")
 	if v.holds() != 1 {
 		t.Fatal(v.holds())
 	}
 	v.beat(false)
 	f.get("/dir/lookup?volumeId=1").want(t, 404, "not found")
-	delete(v.fail, wire.PathVolumeDelete)
+	v.answers(wire.PathVolumeDelete, 0)
 	v.beat(false)
 	f.eventually("the volume to be deleted", func() bool { return v.holds() == 0 })
 }
@@ -241,7 +241,7 @@ func TestGrowthAhead(t *testing.T) {
 	if v.holds() != 1 {
 		t.Fatal(v.holds())
 	}
-	for id := range v.volumes {
+	for id := range v.copies() {
 		v.set(volumeInfo(id, "", func(i *wire.VolumeInfo) { i.SizeBytes = 950 }))
 	}
 	v.beat(false)

@@ -164,8 +164,8 @@ func TestAfterRestart(t *testing.T) {
 			t.Fatalf("%+v, though volume 1 is read-only", after)
 		}
 	}
-	if v.creates != 7 {
-		t.Fatalf("%d volumes were made, want the 7 of before", v.creates)
+	if v.made() != 7 {
+		t.Fatalf("%d volumes were made, want the 7 of before", v.made())
 	}
 	f.get("/dir/status").want(t, 200, `"Max":28,"Free":0`)
 	var wg sync.WaitGroup
@@ -173,7 +173,7 @@ func TestAfterRestart(t *testing.T) {
 	wg.Go(func() { f.get("/vol/grow?count=2&collection=asked").want(t, 200, `{"count":2}`) })
 	v.beat(true)
 	wg.Wait()
-	if v.creates <= 7 {
+	if v.made() <= 7 {
 		t.Fatal("no volumes were made for the new collection")
 	}
 }
@@ -225,13 +225,11 @@ func TestCollectionDelete(t *testing.T) {
 	f.get("/col/delete").want(t, 400, "collection")
 	f.get("/col/delete?collection=y").want(t, 400, `{"error":"collection y does not exist"}`)
 	f.do("HEAD", "/col/delete?collection=x", "", "").want(t, 405, "")
-	b.fail[wire.PathVolumeDelete] = 500
+	b.answers(wire.PathVolumeDelete, 500)
 	f.post("/col/delete?collection=x").want(t, 200, `{"left":6}`)
 	f.post("/col/delete?collection=x").want(t, 400, "collection x does not exist")
 	f.get("/dir/lookup?volumeId=1&collection=x").want(t, 404, "not found")
-	b.mu.Lock()
-	delete(b.fail, wire.PathVolumeDelete)
-	b.mu.Unlock()
+	b.answers(wire.PathVolumeDelete, 0)
 	f.eventually("the copies that were left to be deleted", func() bool { return a.holds()+b.holds() == others })
 	f.eventually("the records to go", func() bool { return f.m.machine.View().VolumeCount() == others })
 	f.assign("?collection=x&replication=001")

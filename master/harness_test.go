@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -261,6 +262,29 @@ func (v *volumeServer) set(info wire.VolumeInfo) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.volumes[info.ID] = info
+}
+
+// locked looks at the server or changes it: the master may be sending orders meanwhile.
+func (v *volumeServer) locked(access func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	access()
+}
+
+// answers makes the server answer requests for a path, or for "blobs", with a status; 0 lets it do its work again.
+func (v *volumeServer) answers(path string, status int) {
+	v.locked(func() { v.fail[path] = status })
+}
+
+// copies returns what the server holds.
+func (v *volumeServer) copies() (held map[uint32]wire.VolumeInfo) {
+	v.locked(func() { held = maps.Clone(v.volumes) })
+	return held
+}
+
+func (v *volumeServer) made() (n int) {
+	v.locked(func() { n = v.creates })
+	return n
 }
 
 func (v *volumeServer) holds() int {

@@ -59,10 +59,7 @@ func TestMark(t *testing.T) {
 	go func() { answered <- f.post("/vol/mark?volumeId=2&readonly=true") }()
 	f.eventually("both copies to be marked", func() bool {
 		for _, v := range []*volumeServer{a, b} {
-			v.mu.Lock()
-			marked := v.volumes[2].ReadOnly
-			v.mu.Unlock()
-			if !marked {
+			if !v.copies()[2].ReadOnly {
 				return false
 			}
 		}

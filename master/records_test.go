@@ -15,9 +15,7 @@ import (
 
 // clone is a fake with copies of the volumes of v, as after moving its files.
 func (v *volumeServer) clone(to *volumeServer) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, info := range v.volumes {
+	for _, info := range v.copies() {
 		to.set(info)
 	}
 }
@@ -76,7 +74,7 @@ func TestWipedMasterTakesVolumesIn(t *testing.T) {
 	f := start(t, nil)
 	a, b := f.joined("dc1", "r1", 40), f.joined("dc1", "r1", 40)
 	last, _ := blob.ParseFileID(f.assign("?replication=001&count=500").FID)
-	for id, info := range a.volumes {
+	for id, info := range a.copies() {
 		info.MaxKey = uint64(last.Key) + 499
 		a.set(info)
 		if id == 3 { // which b has missed something of
@@ -122,7 +120,7 @@ func TestMovedDirectory(t *testing.T) {
 	v1.beat(false)
 	v2 := f.volumeServer("dc1", "r1", 30)
 	v1.clone(v2)
-	old := v2.volumes[1]
+	old := v2.copies()[1]
 	old.SizeBytes = 792
 	v2.set(old)
 	f.at(v2)
@@ -197,9 +195,7 @@ func TestRemainsOfDeletedVolumes(t *testing.T) {
 	v2.set(volumeInfo(2, "x", func(i *wire.VolumeInfo) { i.FileCount = 1 }))
 	v2.beat(true)
 	f.eventually("the empty copy to go", func() bool {
-		v2.mu.Lock()
-		defer v2.mu.Unlock()
-		_, held := v2.volumes[1]
+		_, held := v2.copies()[1]
 		return !held
 	})
 	v2.beat(true)
@@ -217,7 +213,7 @@ func TestLeaderLostInMidGrowth(t *testing.T) {
 	leader, rest := masters[0], masters[1:]
 	a, b := leader.volumeServer("dc1", "r1", 40), leader.volumeServer("dc1", "r1", 40)
 	leader.at(a, b)
-	b.gate = make(chan struct{})
+	b.locked(func() { b.gate = make(chan struct{}) })
 	answered := make(chan reply)
 	go func() { answered <- leader.get("/dir/assign?replication=001") }()
 	leader.eventually("the first copies", func() bool { return a.holds() == 6 })
@@ -226,10 +222,8 @@ func TestLeaderLostInMidGrowth(t *testing.T) {
 	leader.stop()
 	rest = leaderFirst(rest)
 	// One order arrives late; the others are lost.
-	b.mu.Lock()
-	b.fail[wire.PathVolumeCreate] = 500
-	b.volumes[2] = a.volumes[2]
-	b.mu.Unlock()
+	b.answers(wire.PathVolumeCreate, 500)
+	b.set(a.copies()[2])
 	close(b.gate)
 	rest[0].eventually("the new leader", func() bool { return rest[0].m.leading() != nil })
 	if len(rest[0].holdersOf(2)) != 0 {
@@ -256,14 +250,12 @@ func TestDeletionGoesOnUnderTheNextLeader(t *testing.T) {
 	a, b := leader.volumeServer("dc1", "r1", 40), leader.volumeServer("dc1", "r1", 40)
 	leader.at(a, b)
 	leader.assign("?replication=001&collection=x")
-	b.fail[wire.PathVolumeDelete] = 500
+	b.answers(wire.PathVolumeDelete, 500)
 	leader.post("/col/delete?collection=x").want(t, 200, `"left":6`)
 	leader.stop()
 	rest = leaderFirst(rest)
 	rest[0].eventually("the new leader", func() bool { return rest[0].m.leading() != nil })
-	b.mu.Lock()
-	delete(b.fail, wire.PathVolumeDelete)
-	b.mu.Unlock()
+	b.answers(wire.PathVolumeDelete, 0)
 	rest[0].at(a, b)
 	rest[0].eventually("the copies that were left to be deleted", func() bool { return b.holds() == 0 })
 	rest[1].eventually("the records to go", func() bool { return rest[1].m.machine.View().VolumeCount() == 0 })

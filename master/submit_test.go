@@ -48,8 +48,8 @@ func TestSubmit(t *testing.T) {
 	}
 	f.get("/submit").want(t, 405, `{"error":"Only submit via POST!"}`)
 	f.do("OPTIONS", "/submit", "", "").want(t, 204, "")
-	if v.creates != 7 {
-		t.Fatalf("%d volumes were made: the body is no form", v.creates)
+	if v.made() != 7 {
+		t.Fatalf("%d volumes were made: the body is no form", v.made())
 	}
 	f.post("/submit?pretty=y").want(t, 201, "\n  \"size\": 0")
 }
@@ -78,9 +78,9 @@ func TestSubmitPassesOn(t *testing.T) {
 func TestSubmitFailures(t *testing.T) {
 	f := start(t, nil)
 	v := f.joined("dc1", "r1", 28)
-	v.fail["blobs"] = 413
+	v.answers("blobs", 413)
 	f.post("/submit").want(t, 413, "told to fail")
-	v.fail["blobs"] = 503
+	v.answers("blobs", 503)
 	r := f.post("/submit").want(t, 503, "no volume server took the blob")
 	if r.header.Get("Retry-After") == "" {
 		t.Fatal("no Retry-After")
