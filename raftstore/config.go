@@ -39,12 +39,14 @@ type Config struct {
 
 // Timeouts are those of the Raft protocol.
 type Timeouts struct {
-	// Heartbeat is how long a follower goes without word of the leader before it stands for election; the
-	// actual wait is drawn between one and two times as long (default 500 ms).
+	// Heartbeat is how long a follower goes without word of the leader before it stands for election, and a
+	// leader without hearing from a majority before it steps down (default 1 s). Followers draw their wait
+	// between that and half as long again.
 	Heartbeat time.Duration
-	// Election is how long a candidate waits for votes, at least Heartbeat (default 500 ms).
+	// Election is how long a candidate waits for votes, at least Heartbeat (default 1 s).
 	Election time.Duration
-	// Lease is how long a leader leads without hearing from a majority, at most Heartbeat (default 400 ms).
+	// Lease is how long after the beginning of a successful VerifyLeader the leader can rely on it that
+	// nobody else leads, at most Heartbeat (default 800 ms).
 	Lease time.Duration
 	// Request bounds the exchange of a request and its reply between servers (default 5 s).
 	Request time.Duration
@@ -70,8 +72,8 @@ func (c Config) withDefaults() (Config, error) {
 			*d = value
 		}
 	}
-	set(&c.Timeouts.Heartbeat, 500*time.Millisecond)
-	set(&c.Timeouts.Election, max(500*time.Millisecond, c.Timeouts.Heartbeat))
+	set(&c.Timeouts.Heartbeat, time.Second)
+	set(&c.Timeouts.Election, c.Timeouts.Heartbeat)
 	set(&c.Timeouts.Lease, c.Timeouts.Heartbeat*4/5)
 	set(&c.Timeouts.Request, 5*time.Second)
 	if c.SnapshotEvery == 0 {

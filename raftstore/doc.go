@@ -72,6 +72,6 @@
 //
 // # Goroutines
 //
-// One accepts connections, one per accepted connection serves it, one follows leadership changes, one asks
-// for admission until this server is a member; the rest are hashicorp/raft's. Close ends and awaits all.
+// One accepts connections, one per accepted connection serves it, one follows leadership changes, one
+// waits for word of the leader, one asks for admission until this server is a member; the rest are hashicorp/raft's. Close ends and awaits all.
 package raftstore

@@ -66,7 +66,8 @@ func (s *Store) VerifyLeader(ctx context.Context) error {
 	return s.await(ctx, func() error { return s.explain(s.raft.VerifyLeader().Error()) })
 }
 
-// Lease is how long after the beginning of a successful VerifyLeader no other server can lead.
+// Lease is how long after the beginning of a successful VerifyLeader no other server can lead, unless this one
+// hands leadership over.
 func (s *Store) Lease() time.Duration { return s.cfg.Timeouts.Lease }
 
 // await runs a call into Raft, which knows no contexts, and returns early when ctx ends. What the call

@@ -95,14 +95,16 @@ func Open(cfg Config, machine StateMachine) (_ *Store, err error) {
 	return s, nil
 }
 
-// raftConfig returns the configuration with an election time-out one millisecond longer than asked for; run
-// says why.
+// raftConfig returns the configuration with time-outs one millisecond longer than asked for, so that look can
+// shorten them.
 func (s *Store) raftConfig(bridge *logBridge) *raft.Config {
 	rc := raft.DefaultConfig()
 	rc.LocalID = raft.ServerID(s.cfg.ID)
 	rc.HeartbeatTimeout = s.cfg.Timeouts.Heartbeat + time.Millisecond
 	rc.ElectionTimeout = s.cfg.Timeouts.Election + time.Millisecond
-	rc.LeaderLeaseTimeout = s.cfg.Timeouts.Lease
+	// Nobody else stands for election before that, so it is no use to give up earlier. Who decides by
+	// Timeouts.Lease has stopped deciding by then.
+	rc.LeaderLeaseTimeout = s.cfg.Timeouts.Heartbeat
 	rc.CommitTimeout = min(rc.CommitTimeout, s.cfg.Timeouts.Heartbeat/10)
 	rc.SnapshotThreshold = s.cfg.SnapshotEvery
 	rc.TrailingLogs = s.cfg.SnapshotEvery
@@ -129,18 +131,13 @@ func (s *Store) run(ctx context.Context, members []string) {
 		defer s.raft.DeregisterObserver(observer)
 		s.followLeadership(ctx, observations)
 	})
+	s.background.Go(func() { s.watchLeader(ctx) })
 	s.stream.start()
 	if len(s.peers) > 1 {
 		s.background.Go(func() { s.seekAdmission(ctx) })
 	}
 	if len(members) == 1 && members[0] == s.cfg.ID {
-		// Nobody else can lead, so there is nobody to wait for: a shorter time-out, set while Raft runs,
-		// makes it stand for election at once.
-		rc := s.raft.ReloadableConfig()
-		rc.HeartbeatTimeout, rc.ElectionTimeout = s.cfg.Timeouts.Heartbeat, s.cfg.Timeouts.Election
-		if err := s.raft.ReloadConfig(rc); err != nil {
-			s.logger.Warn("raft: the first election will take longer", "error", err)
-		}
+		s.look() // nobody else can lead, so there is nobody to wait for
 	}
 }
 
@@ -182,6 +179,10 @@ func (s *Store) ID() string { return s.cfg.ID }
 // IsLeader says whether this server believes that it leads. It may have been deposed a moment ago; a
 // proposal or VerifyLeader tells for sure.
 func (s *Store) IsLeader() bool { return s.raft.State() == raft.Leader }
+
+// Term returns the number of Raft's present term, which grows with every election. A server that leads now and
+// did so before in the same term has led all the time between.
+func (s *Store) Term() uint64 { return s.raft.CurrentTerm() }
 
 // Leader returns the advertised host:port of the leader as far as this server knows; false while there is
 // none.

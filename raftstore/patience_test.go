@@ -1,0 +1,64 @@
+package raftstore
+
+import (
+	"testing"
+	"time"
+)
+
+// Followers that miss their leader wait until it can't rely on its lease any more, and then not much longer: Raft's
+// own look for word of it may come after three times the time-out.
+func TestFollowersWaitLongEnoughAndNoLonger(t *testing.T) {
+	t.Parallel()
+	const patience = 2 * time.Second
+	ns := newNodes(t, 3)
+	for _, n := range ns {
+		n.adapt = func(c *Config) { c.Timeouts = Timeouts{Heartbeat: patience} }
+	}
+	ns.start()
+	for range 3 {
+		leader := ns.leader(t)
+		term := leader.Term()
+		asked := time.Now()
+		if err := leader.VerifyLeader(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		leader.network.isolate(leader.id, true)
+		rest := ns.without(leader)
+		next := rest.leader(t)
+		took := time.Since(asked)
+		t.Logf("another one leads after %v", took.Round(time.Millisecond))
+		if took < leader.Lease() {
+			t.Errorf("another one leads after %v, the lease is %v", took, leader.Lease())
+		}
+		if took > 2*patience {
+			t.Errorf("no leader for %v, the time-out is %v", took, patience)
+		}
+		if now := next.Term(); now <= term {
+			t.Errorf("term %d after term %d", now, term)
+		}
+		leader.network.isolate(leader.id, false)
+	}
+}
+
+// A leader that followers hear of leads on, however often they look.
+func TestLookingChangesNothing(t *testing.T) {
+	t.Parallel()
+	ns := newNodes(t, 3)
+	for _, n := range ns {
+		n.adapt = func(c *Config) { c.Timeouts = Timeouts{Heartbeat: 2 * time.Second} }
+	}
+	ns.start()
+	leader := ns.leader(t)
+	term := leader.Term()
+	for range 1000 {
+		for _, n := range ns {
+			n.look()
+		}
+		if err := leader.VerifyLeader(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ns.leader(t) != leader || leader.Term() != term {
+		t.Error("the leader has changed")
+	}
+}
