@@ -31,7 +31,9 @@ func (v *Volume) put(n *Needle, sync bool) error {
 		return fmt.Errorf("put into volume %d: %w", v.id, err)
 	}
 	op.needle, op.sync = n, sync
-	return v.committer.do(op)
+	err := v.committer.do(op)
+	v.readOnly.noteFilled(v.cfg.Now)
+	return err
 }
 
 // Delete appends a tombstone and waits until it is durable as the policy says. It returns the length in

@@ -21,8 +21,9 @@ type limitFile struct {
 // SizeLimitBytes returns the limit that was set last, in this process or an earlier one; 0 for none.
 func (s *Store) SizeLimitBytes() int64 { return s.sizeLimitBytes.Load() }
 
-// SetSizeLimit makes volumes whose logs have so many bytes, or more, refuse puts with CauseFull. 0 takes the
-// limit away. It holds at once, and from the first put after a restart on; the error is that of writing it down.
+// SetSizeLimit makes volumes whose logs have so many bytes, or more, refuse puts with CauseFull; one that grows to
+// that does so two seconds later, when the fids on their way have arrived. 0 takes the limit away. It holds at
+// once, and from the first put after a restart on; the error is that of writing it down.
 func (s *Store) SetSizeLimit(bytes int64) error {
 	if s.sizeLimitBytes.Load() == bytes {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // ReadOnlyCause is a set of reasons why a volume takes no puts. Each is set and cleared on its own, so
@@ -54,7 +55,14 @@ type causes struct {
 	// limit or a shorter log clears it. Both are nil until a Store takes the volume in.
 	sizeBytes  *atomic.Int64 // of the log
 	limitBytes *atomic.Int64 // 0 for none
+	// filledAtNs is when a put brought the log to the limit, in unix nanoseconds; 0 if none did in this process,
+	// or the limit is not reached.
+	filledAtNs atomic.Int64
 }
+
+// fullGrace is how long a volume that has just become full still takes puts: those of the fids that masters gave
+// out before they could know. Without it every volume that fills up under load would fail some clients.
+const fullGrace = 2 * time.Second
 
 // bound sets what CauseFull follows from. It comes before anyone else knows the volume.
 func (c *causes) bound(sizeBytes, limitBytes *atomic.Int64) {
@@ -70,6 +78,23 @@ func (c *causes) load() ReadOnlyCause {
 		set |= CauseFull
 	}
 	return set
+}
+
+// noteFilled takes the time at which a put makes the volume full.
+func (c *causes) noteFilled(now func() time.Time) {
+	full := c.load()&CauseFull != 0
+	if at := c.filledAtNs.Load(); full && at == 0 {
+		c.filledAtNs.CompareAndSwap(0, now().UnixNano())
+	} else if !full && at != 0 {
+		c.filledAtNs.Store(0)
+	}
+}
+
+// inGrace tells whether the volume has become full just now.
+func (c *causes) inGrace(now time.Time) bool {
+	at := c.filledAtNs.Load()
+	since := now.UnixNano() - at
+	return at != 0 && since >= 0 && since < int64(fullGrace)
 }
 
 // set adds or removes a cause and tells whether that changed anything.
@@ -93,6 +118,9 @@ func (c ReadOnlyCause) deny() error {
 	return fmt.Errorf("%w: %s", ErrReadOnly, c)
 }
 
+// ReadOnly returns why the volume is to be given no puts. A full one still takes them for a moment.
+func (v *Volume) ReadOnly() ReadOnlyCause { return v.readOnly.load() }
+
 // CheckPut returns the error with which a put would be refused at this moment, nil if the volume takes puts:
 // ErrReadOnly with the causes, also ErrNoSpace or ErrFull where that is the only one.
 func (v *Volume) CheckPut() error { return v.denies(false) }
@@ -100,8 +128,11 @@ func (v *Volume) CheckPut() error { return v.denies(false) }
 // denies returns why the volume takes no put, or no delete.
 func (v *Volume) denies(isDelete bool) error {
 	cause := v.readOnly.load()
-	if isDelete {
+	switch {
+	case isDelete:
 		cause &^= causesOfPuts
+	case cause == CauseFull && v.readOnly.inGrace(v.cfg.Now()):
+		cause = 0
 	}
 	if cause == 0 {
 		return nil

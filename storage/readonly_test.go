@@ -5,7 +5,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"weed/internal/blob"
@@ -15,8 +14,9 @@ import (
 // TestSizeLimit: a volume at the limit refuses puts, overwrites too, and takes deletes; also right after a
 // restart; and a higher limit opens it again.
 func TestSizeLimit(t *testing.T) {
-	disk := vfs.NewMem()
-	s, v := createTestVolume(t, disk, Config{})
+	disk, clock := vfs.NewMem(), newFakeClock()
+	cfg := Config{Now: clock.Now}
+	s, v := createTestVolume(t, disk, cfg)
 	mustPut(t, v, 1, payload(1, 3000))
 	mustPut(t, v, 2, payload(2, 3000))
 	size := v.SizeBytes()
@@ -28,7 +28,12 @@ func TestSizeLimit(t *testing.T) {
 	}
 	setLimit(size + 1)
 	mustPut(t, v, 3, nil) // the limit is met from below by one put
-	for range 2 {
+	if got := v.ReadOnly(); got != CauseFull {
+		t.Fatalf("causes %q", got)
+	}
+	mustPut(t, v, 4, nil) // one whose fid was on its way
+	clock.advance(fullGrace)
+	for range 2 { // the second time with a clock that has gone back
 		for key := range blob.Key(3) {
 			err := v.Put(&Needle{Key: 1 + key, Cookie: testCookie, Data: []byte("x")})
 			if !errors.Is(err, ErrFull) || !errors.Is(err, ErrReadOnly) || !errors.Is(v.CheckPut(), ErrFull) {
@@ -40,7 +45,8 @@ func TestSizeLimit(t *testing.T) {
 		}
 		wantData(t, v, 2, payload(2, 3000))
 		closeStore(t, s)
-		s, v = openTestVolume(t, disk, Config{})
+		clock.advance(-2 * fullGrace)
+		s, v = openTestVolume(t, disk, cfg)
 	}
 	if _, err := v.Delete(1, testCookie); err != nil {
 		t.Fatalf("delete from a full volume: %v", err)
@@ -49,8 +55,14 @@ func TestSizeLimit(t *testing.T) {
 	if v.CheckPut() == nil {
 		t.Error("a volume of exactly the limit takes puts")
 	}
-	setLimit(v.SizeBytes() + 1)
+	setLimit(v.SizeBytes() + 100)
 	mustPut(t, v, 4, nil)
+	mustPut(t, v, 4, payload(3, 100))
+	mustPut(t, v, 4, nil)
+	clock.advance(fullGrace)
+	if err := v.Put(&Needle{Key: 4, Cookie: testCookie}); !errors.Is(err, ErrFull) {
+		t.Errorf("put into a volume that is full again: %v", err)
+	}
 	setLimit(0)
 	mustPut(t, v, 5, nil)
 	closeStore(t, s)
@@ -62,29 +74,6 @@ func TestSizeLimit(t *testing.T) {
 	if err := s.SetSizeLimit(1); !errors.Is(err, ErrClosed) {
 		t.Errorf("limit of a closed store: %v", err)
 	}
-}
-
-// TestSizeLimitBoundsABurst: however many puts wait, what passes the limit is less than one commit.
-func TestSizeLimitBoundsABurst(t *testing.T) {
-	s, v := createTestVolume(t, vfs.NewMem(), Config{})
-	const limit = 1 << 20
-	if err := s.SetSizeLimit(limit); err != nil {
-		t.Fatal(err)
-	}
-	data := payload(1, 600<<10)
-	var group sync.WaitGroup
-	for key := range blob.Key(64) {
-		group.Go(func() {
-			if err := v.Put(&Needle{Key: key + 1, Cookie: testCookie, Data: data}); err != nil && !errors.Is(err, ErrFull) {
-				t.Error(err)
-			}
-		})
-	}
-	group.Wait()
-	if got := v.SizeBytes(); got < limit || got >= limit+maxBatchBytes {
-		t.Errorf("%d bytes", got)
-	}
-	closeStore(t, s)
 }
 
 // TestLimitFiles that can't be used, or written, do not keep a store from working.

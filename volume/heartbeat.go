@@ -196,6 +196,13 @@ func (h *heartbeat) answered(master string, now map[uint32]wire.VolumeInfo, repl
 	h.learned = make(chan struct{})
 }
 
+// tell asks for a heartbeat unless the master knows already that a volume takes no puts.
+func (h *heartbeat) tell(id blob.VolumeID) {
+	if !(*h.known.Load())[uint32(id)].ReadOnly {
+		h.kick()
+	}
+}
+
 // awaitKnown waits until the master knows that a volume takes no puts, so that whoever is refused one and asks
 // for another fid gets it elsewhere. It does not wait for a master that is away, and not for long.
 func (h *heartbeat) awaitKnown(id blob.VolumeID) {

@@ -90,8 +90,8 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 		s.failPut(ctx, v, err)
 		return
 	}
-	if v.CheckPut() != nil { // it has just grown to the size limit
-		s.beat.kick()
+	if v.ReadOnly() != 0 { // it has just grown to the size limit
+		s.beat.tell(v.ID())
 	}
 	s.metrics.putBytes.Add(uint64(size))
 	w.answer(ctx, size)
@@ -99,7 +99,7 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 
 // failPut answers a put that failed. If the volume takes none any more, the master hears of it first.
 func (s *Server) failPut(ctx *fasthttp.RequestCtx, v *storage.Volume, err error) {
-	if v.CheckPut() != nil {
+	if v.ReadOnly() != 0 {
 		s.beat.awaitKnown(v.ID())
 	}
 	s.fail(ctx, err)

@@ -39,6 +39,8 @@ func TestFullVolume(t *testing.T) {
 		t.Fatalf("the master hears %+v", v)
 	}
 	master.Close()
+	n.put("/3,04637037d6", "assigned before the master knew")
+	eventually(t, "a full volume takes no puts", func() bool { return n.do("PUT", "/3,04637037d6", "x").StatusCode == 503 })
 	for range 2 {
 		for _, path := range []string{fid, "/3,03637037d6"} {
 			for _, method := range []string{"PUT", "POST"} {
