@@ -34,8 +34,8 @@ func TestFullVolume(t *testing.T) {
 	n.put(fid, noise(5000, 1))
 	n.put("/3,02637037d6", noise(5000, 2))
 	// The pulse is an hour: the master hears of it because it matters.
-	full, _ := master.await(t, at+1, anyBeat)
-	if v := volumesOf(full)[3]; !v.ReadOnly || v.ReadOnlyReason != "full" {
+	full, _ := master.await(t, at+1, func(b wire.Heartbeat) bool { return volumesOf(b)[3].ReadOnly })
+	if v := volumesOf(full)[3]; v.SizeBytes < 10_000 || v.ReadOnlyReason != "full" {
 		t.Fatalf("the master hears %+v", v)
 	}
 	master.Close()
@@ -71,7 +71,7 @@ func TestFullVolume(t *testing.T) {
 	n.stop()
 
 	again := newFakeMaster(t)
-	again.answer(limited(20_000))
+	again.answer(limited(1 << 30))
 	n = run(t, func(c *Config) { c.FS, c.Dirs, c.Masters = disk, dir, []string{again.addr()} })
 	eventually(t, "a higher limit opens it", func() bool { return n.do("PUT", fid, "x").StatusCode == 201 })
 }
