@@ -1,12 +1,14 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -51,44 +53,15 @@ func (m *Master) serveCluster(ctx *fasthttp.RequestCtx) {
 	}{m.leading() != nil, leader, peers, members})
 }
 
-// change lets the leader carry out a request that changes the cluster and whose parameters all fit into a
-// query, wherever it came in: here, or by one more hop.
+// change lets the leader carry out a request that changes the cluster, wherever it came in: here, or by one more
+// hop.
 func (m *Master) change(ctx *fasthttp.RequestCtx, carryOut func(*term, *fasthttp.RequestCtx)) {
-	if !httpx.Allow(ctx, fasthttp.MethodPost) || !m.cfg.Guard.Permit(ctx) {
-		return
-	}
-	if err := m.readForm(ctx); err != nil {
-		m.fail(ctx, err)
-		return
-	}
-	if t := m.leading(); t != nil {
+	t := m.leading()
+	if t == nil && httpx.Allow(ctx, fasthttp.MethodPost) {
+		m.passOn(ctx)
+	} else if t != nil && t.decides(ctx, fasthttp.MethodPost) {
 		carryOut(t, ctx)
-		return
 	}
-	leader, ok := m.otherLeader()
-	if !ok || len(ctx.Request.Header.Peek(forwardedHeader)) > 0 {
-		m.fail(ctx, errNoLeader)
-		return
-	}
-	query := url.Values{}
-	for _, args := range []*fasthttp.Args{ctx.PostArgs(), ctx.QueryArgs()} { // the query's overwrite the form's
-		for name, value := range args.All() {
-			query.Set(string(name), string(value))
-		}
-	}
-	status, answer, err := m.client.Forward(m.calls, &client.Request{
-		Method: fasthttp.MethodPost, Host: leader, Path: string(ctx.Path()) + "?" + query.Encode(),
-		Header: []client.Field{{Name: forwardedHeader, Value: "1"}},
-	}, nil)
-	if err != nil {
-		m.log.Warn("the leader did not answer", "leader", leader, "path", string(ctx.Path()), "err", err)
-		m.fail(ctx, errNoLeader)
-		return
-	}
-	if status == fasthttp.StatusServiceUnavailable {
-		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
-	}
-	httpx.RawJSON(ctx, status, answer)
 }
 
 // serveRemove answers POST /cluster/remove: it takes a master out of the cluster.
@@ -98,21 +71,36 @@ func (t *term) serveRemove(ctx *fasthttp.RequestCtx) {
 		httpx.Error(ctx, fasthttp.StatusBadRequest, "the parameter peer is missing: give the host:port of the master to take out")
 		return
 	}
-	// Not the context of the term, which ends when this master takes itself out.
+	// Not the context of the term, which ends when this master hands over to take itself out.
 	within, cancel := context.WithTimeout(t.calls, raftTimeout)
 	defer cancel()
 	peer, err := t.findMember(within, asked)
+	if err == nil && peer.Address == t.cfg.Address {
+		t.removeSelf(ctx, within)
+		return
+	}
 	if err == nil {
 		err = t.store.RemoveServer(within, peer.Address)
 	}
+	if err != nil {
+		t.fail(ctx, err)
+		return
+	}
+	t.log.Info("master taken out of the cluster", "master", peer.Address)
+	httpx.JSON(ctx, fasthttp.StatusOK, map[string]string{"removed": peer.Address})
+}
+
+// removeSelf hands leadership over and has the next leader take this master out, so that the others are not
+// left without a leader until they miss it.
+func (t *term) removeSelf(ctx *fasthttp.RequestCtx, within context.Context) {
+	leader, err := t.handOver(within, "")
 	switch {
 	case errors.Is(err, raftstore.ErrConfig):
-		httpx.Error(ctx, fasthttp.StatusConflict, asked+" is the only master: the cluster can't be without one")
+		httpx.Error(ctx, fasthttp.StatusConflict, t.cfg.Address+" is the only master: the cluster can't be without one")
 	case err != nil:
 		t.fail(ctx, err)
 	default:
-		t.log.Info("master taken out of the cluster", "master", peer.Address)
-		httpx.JSON(ctx, fasthttp.StatusOK, map[string]string{"removed": peer.Address})
+		t.askLeader(ctx, within, &client.Request{Host: leader, Path: "/cluster/remove?peer=" + url.QueryEscape(t.cfg.Address)})
 	}
 }
 
@@ -132,7 +120,8 @@ func (t *term) serveTransfer(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// handOver makes the master to lead, or any other one for "", and returns who leads then.
+// handOver makes the master to lead, or any other one for "", and returns who leads then. From the moment on when
+// the other one may win, this master decides nothing, unless it still leads when all is over.
 func (t *term) handOver(ctx context.Context, to string) (leader string, err error) {
 	if to != "" {
 		peer, err := t.findMember(ctx, to)
@@ -143,17 +132,63 @@ func (t *term) handOver(ctx context.Context, to string) (leader string, err erro
 			return to, nil
 		}
 	}
-	if err := t.store.TransferLeadership(ctx, to); err != nil {
+	if !t.yielding.CompareAndSwap(false, true) {
+		return "", errNoLeader // to whom another request hands over
+	}
+	if to, err = t.heir(ctx, to); err == nil {
+		err = t.store.TransferLeadership(ctx, to)
+	}
+	if t.lasts() {
+		t.leaseEnd.Store(0) // those who confirmed it may have been asked for a vote
+		t.yielding.Store(false)
+		return "", cmp.Or(err, errNoLeader)
+	}
+	// It may have been given up by Raft and have come about a moment later: what counts is who leads.
+	if leader, err = t.awaitOther(ctx); err != nil {
 		return "", err
 	}
+	t.log.Info("leadership handed over", "to", leader)
+	return leader, nil
+}
+
+// heir returns a master that can take over now: to, or for "" any one that answers. One that stands still would
+// read when it goes on that it is to lead, and do so, whatever has become of the cluster by then. It is errNoLeader
+// when nobody answers, and to when nobody is eligible, which Raft has the words for.
+func (m *Master) heir(ctx context.Context, to string) (string, error) {
+	eligible := false
+	for _, member := range m.members() {
+		if member.Address == m.cfg.Address || !member.Voter || to != "" && member.Address != to {
+			continue
+		}
+		eligible = true
+		ctx, cancel := context.WithTimeout(ctx, m.store.Lease())
+		err := m.client.GetJSON(ctx, member.Address, "/cluster/status", nil)
+		cancel()
+		if err == nil {
+			return member.Address, nil
+		}
+	}
+	if eligible {
+		return "", errNoLeader
+	}
+	return to, nil
+}
+
+// awaitOther waits until another master says that it leads and has caught up. The error is errNoLeader.
+func (m *Master) awaitOther(ctx context.Context) (leader string, err error) {
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
 	for {
-		changes := t.store.LeaderChanges()
-		if leader, ok := t.otherLeader(); ok {
-			t.log.Info("leadership handed over", "to", leader)
-			return leader, nil
+		changes := m.store.LeaderChanges()
+		if leader, ok := m.otherLeader(); ok {
+			var status struct{ IsLeader bool }
+			if err := m.client.GetJSON(ctx, leader, "/cluster/status", &status); err == nil && status.IsLeader {
+				return leader, nil
+			}
 		}
 		select {
 		case <-changes:
+		case <-look.C:
 		case <-ctx.Done():
 			return "", errNoLeader
 		}

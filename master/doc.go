@@ -18,9 +18,11 @@
 //   - Clients are sent only to members of a volume's record.
 //   - Of many requests that find a layout without writable volumes one makes volumes, the others wait for it.
 //   - The soft state (topology) belongs to one term of leadership. It begins with what the records say, and
-//     servers are taken to be there until they are silent; but new volumes go only to those that have reported.
+//     servers are taken to be there until they are silent, or found to be away; but new volumes go only to those
+//     that have reported.
 //
-// Goroutines: two follow leadership; in a term one expires servers, one takes over changes of records, one
+// Goroutines: two follow leadership; in a term one keeps the lease, one expires servers, one asks after those that
+// have not reported, one takes over changes of records, one
 // goes on with deletions, one decides on orphans and strays, and each growth, key lease and volume order has
 // its own. Run ends and awaits them all.
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -26,6 +27,20 @@ type allegiance struct {
 	leader string
 	ctx    context.Context // of calls to it: a leader that hangs is left as soon as it is deposed
 	end    context.CancelFunc
+}
+
+// forThis returns the context of a call to the leader. A call whose very purpose may be another leader goes on
+// for a grace when there is one.
+func (a *allegiance) forThis(grace time.Duration) (context.Context, context.CancelFunc) {
+	if grace == 0 {
+		return a.ctx, func() {}
+	}
+	ctx, end := context.WithCancel(context.WithoutCancel(a.ctx))
+	stop := context.AfterFunc(a.ctx, func() { time.AfterFunc(grace, end) })
+	return ctx, func() {
+		stop()
+		end()
+	}
 }
 
 // followLeader keeps the allegiance until ctx ends.
@@ -57,20 +72,22 @@ func (m *Master) passOn(ctx *fasthttp.RequestCtx) {
 		m.fail(ctx, errNoLeader)
 		return
 	}
-	limit := int64(formLimit)
-	budget := m.beats
+	limit, budget, grace := int64(formLimit), m.beats, time.Duration(0)
+	changes := true
 	switch string(ctx.Path()) {
 	case "/dir/lookup", "/vol/lookup", "/dir/status", "/vol/status":
+		changes = false
 	case "/submit":
 		limit, budget = submitLimit, m.submits
-		fallthrough
-	case "/dir/assign", "/vol/grow", "/col/delete", "/delete":
-		// The leader sees this master's address, so the client's is judged here.
-		if !m.cfg.Guard.Permit(ctx) {
-			return
-		}
+	case "/cluster/remove", "/cluster/transfer":
+		grace = raftTimeout
+	case "/dir/assign", "/vol/grow", "/vol/mark", "/col/delete", "/delete":
 	default:
 		m.redirectByLeader(ctx, to)
+		return
+	}
+	// The leader sees this master's address, so the client's is judged here.
+	if changes && !m.cfg.Guard.Permit(ctx) {
 		return
 	}
 	body, err := httpx.ReadBody(ctx, budget, limit)
@@ -79,15 +96,21 @@ func (m *Master) passOn(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	defer body.Release()
+	call, cancel := to.forThis(grace)
+	defer cancel()
 	var room [8]client.Field
-	request := client.Request{
+	m.askLeader(ctx, call, &client.Request{
 		Method: view(ctx.Method()), Host: to.leader, Path: view(ctx.URI().RequestURI()),
-		ContentType: view(ctx.Request.Header.ContentType()), Body: body.Bytes,
-		Header: append(putHeaders(ctx, room[:0]), client.Field{Name: forwardedHeader, Value: "1"}),
-	}
-	status, answer, err := m.client.Forward(to.ctx, &request, nil)
+		ContentType: view(ctx.Request.Header.ContentType()), Body: body.Bytes, Header: putHeaders(ctx, room[:0]),
+	})
+}
+
+// askLeader answers a request by what the leader, which is the request's Host, says to it.
+func (m *Master) askLeader(ctx *fasthttp.RequestCtx, within context.Context, request *client.Request) {
+	request.Header = append(request.Header, client.Field{Name: forwardedHeader, Value: "1"})
+	status, answer, err := m.client.Forward(within, request, nil)
 	if err != nil {
-		m.log.Warn("the leader did not answer", "leader", to.leader, "path", string(ctx.Path()), "err", err)
+		m.log.Warn("the leader did not answer", "leader", request.Host, "path", string(ctx.Path()), "err", err)
 		m.fail(ctx, errNoLeader)
 		return
 	}

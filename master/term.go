@@ -30,7 +30,10 @@ type term struct {
 	// A send asks for finishDeletions, and for settleOrphans and settleStrays, at once.
 	deletionsDue, settlingDue chan struct{}
 
+	number   uint64      // of Raft's term
+	yielding atomic.Bool // leadership is being handed over: nothing is decided any more
 	began    time.Time
+	renewals flights[struct{}]
 	leaseEnd atomic.Int64 // nanoseconds after began until which no other master can lead
 	// warmUpEnd is when the volume servers have all had the time to report.
 	warmUpEnd time.Time
@@ -44,9 +47,9 @@ type term struct {
 // together with it more often than not and try again every half second.
 const freshWarmUp = 3 * time.Second
 
-func (m *Master) newTerm(parent context.Context) *term {
+func (m *Master) newTerm(parent context.Context, number uint64) *term {
 	t := &term{
-		Master: m, began: time.Now(),
+		Master: m, number: number, began: time.Now(),
 		tree: topology.New(topology.Config{
 			SizeLimitBytes: m.cfg.VolumeSizeLimitBytes, Pulse: m.cfg.Pulse, Seed: uint64(m.cookies.next()),
 			Render: renderTarget, BoundOnly: true,
@@ -63,9 +66,10 @@ func (m *Master) newTerm(parent context.Context) *term {
 	t.fill(view)
 	t.ctx, t.end = context.WithCancel(parent)
 	t.keys = newKeyLease(t.ctx, &t.jobs, m.machine, m.store)
-	t.growths.jobs, t.deletions.jobs = &t.jobs, &t.jobs
+	t.growths.jobs, t.deletions.jobs, t.renewals.jobs = &t.jobs, &t.jobs, &t.jobs
 	t.jobs.start(t.keepLease)
 	t.jobs.start(t.expireServers)
+	t.jobs.start(t.askUnheard)
 	t.jobs.start(func() { t.followRecords(view) })
 	t.jobs.start(func() { t.everyPulse(t.deletionsDue, t.finishDeletions) })
 	t.jobs.start(func() {
@@ -100,11 +104,13 @@ func (m *Master) followLeadership(ctx context.Context) {
 	defer retry.Stop()
 	for {
 		changes := m.store.LeaderChanges()
-		if !m.store.IsLeader() {
+		if current != nil && !current.lasts() {
 			stop()
-		} else if current == nil {
+		}
+		if current == nil && m.store.IsLeader() {
+			number := m.store.Term()
 			if err := m.store.Ready(ctx); err == nil {
-				current = m.newTerm(ctx)
+				current = m.newTerm(ctx, number)
 				m.term.Store(current)
 				m.log.Info("this master leads", "lastKey", uint64(m.machine.LastKey()),
 					"lastVolume", uint32(m.machine.LastVolumeID()))
@@ -124,33 +130,47 @@ func (m *Master) followLeadership(ctx context.Context) {
 // leading returns the term if this master may decide, else nil.
 func (m *Master) leading() *term {
 	t := m.term.Load()
-	if t == nil || !m.store.IsLeader() || !t.holdsLease() {
+	if t == nil || !t.lasts() || t.yielding.Load() || !t.holdsLease() {
 		return nil
 	}
 	return t
 }
 
+// lasts reports whether this master has led ever since the term began. One that lost its leadership and got it
+// back, in no time that anyone noticed, may not go on with what it knew.
+func (t *term) lasts() bool { return t.store.IsLeader() && t.store.Term() == t.number }
+
 // holdsLease reports whether no other master can lead now. Raft's own word is not enough: a process that was
 // stopped for a while and goes on takes a moment to learn that it was deposed. The lease counts, on the
 // monotonic clock, from the moment a majority was asked for it, so it ends before theirs.
 func (t *term) holdsLease() bool {
-	return time.Since(t.began) < time.Duration(t.leaseEnd.Load()) || t.renewLease() == nil
-}
-
-// renewLease asks a majority whether this master leads.
-func (t *term) renewLease() error {
-	asked := time.Since(t.began)
+	if t.leaseRuns() {
+		return true
+	}
 	ctx, cancel := context.WithTimeout(t.ctx, t.store.Lease())
 	defer cancel()
-	if err := t.store.VerifyLeader(ctx); err != nil {
-		return err
-	}
-	for end := int64(asked + t.store.Lease()); ; {
-		old := t.leaseEnd.Load()
-		if old >= end || t.leaseEnd.CompareAndSwap(old, end) {
-			return nil
+	for range 2 { // what others have asked a while ago may come too late
+		if t.renewals.start(struct{}{}, t.renewLease).wait(ctx) != nil {
+			return false
+		}
+		if t.leaseRuns() {
+			return true
 		}
 	}
+	return false
+}
+
+func (t *term) leaseRuns() bool { return time.Since(t.began) < time.Duration(t.leaseEnd.Load()) }
+
+// renewLease asks a majority whether this master leads. One call at a time is enough, and all that Raft's main
+// loop should have to take: the calls that wait while it waits for the disk are in the way of its heartbeats.
+func (t *term) renewLease() error {
+	asked := time.Since(t.began)
+	if err := t.store.VerifyLeader(t.ctx); err != nil {
+		return err
+	}
+	t.leaseEnd.Store(int64(asked + t.store.Lease()))
+	return nil
 }
 
 // keepLease renews the lease before requests have to.
@@ -158,45 +178,17 @@ func (t *term) keepLease() {
 	tick := time.NewTicker(max(t.store.Lease()/4, time.Millisecond))
 	defer tick.Stop()
 	for {
+		_ = t.renewals.start(struct{}{}, t.renewLease).wait(t.ctx) // requests try again and say so
 		select {
 		case <-t.ctx.Done():
 			return
 		case <-tick.C:
-			_ = t.renewLease() // requests try again and say so
 		}
 	}
 }
 
 // warming reports whether volume servers may not have reported yet in this term.
 func (t *term) warming() bool { return time.Now().Before(t.warmUpEnd) }
-
-// expireServers takes servers out that have fallen silent. A tick that comes late says that this process
-// stood still, not that the servers did: they get the time to be heard.
-func (t *term) expireServers() {
-	every := max(t.cfg.Pulse/4, time.Millisecond)
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	last := time.Now()
-	var patienceUntil time.Time
-	for {
-		select {
-		case <-t.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		now := time.Now()
-		if now.Sub(last) > t.cfg.Pulse+every {
-			patienceUntil = now.Add(2 * t.cfg.Pulse)
-		}
-		if last = now; now.Before(patienceUntil) {
-			continue
-		}
-		for _, at := range t.tree.Expire(t.deps.Now()) {
-			t.log.Warn("volume server is silent: its volumes are not assigned to", "server", at.URL,
-				"dataCenter", at.DataCenter, "rack", at.Rack)
-		}
-	}
-}
 
 // propose puts a command through Raft, within the term and a time limit.
 func propose[R any](ctx context.Context, to *raftstore.Store, command state.Command[R]) (R, error) {
