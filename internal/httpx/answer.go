@@ -3,9 +3,7 @@ package httpx
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -120,53 +118,6 @@ func printable(b []byte) string {
 		b = b[:most]
 	}
 	return strings.ToValidUTF8(string(b), "?")
-}
-
-// An answer is one row of the error table.
-type answer struct {
-	err        error
-	status     int
-	text       string
-	retryAfter int // seconds, 0 = no header
-}
-
-// errorTable maps the errors of this package to answers.
-var errorTable = []answer{
-	{ErrTooLarge, fasthttp.StatusRequestEntityTooLarge, "the body is larger than this server takes: send less, or raise its limit", 0},
-	{ErrBusy, fasthttp.StatusTooManyRequests, "too many uploads are in flight: try again in a moment", 1},
-	{ErrBodyTimeout, fasthttp.StatusRequestTimeout, "the body did not arrive in time: send it again over a faster connection", 0},
-	{ErrBodyBroken, fasthttp.StatusBadRequest, "the body ended early or is malformed: send it again", 0},
-}
-
-// StatusOf returns the HTTP status and text for an error of this package, wrapped or not; ok is false for others.
-func StatusOf(err error) (status int, text string, ok bool) {
-	if a := lookup(err); a != nil {
-		return a.status, a.text, true
-	}
-	return 0, "", false
-}
-
-// Fail answers with the error table's row for err, Retry-After included, and reports whether there is one.
-// Without a row it leaves the response alone.
-func Fail(ctx *fasthttp.RequestCtx, err error) bool {
-	a := lookup(err)
-	if a == nil {
-		return false
-	}
-	if a.retryAfter > 0 {
-		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(a.retryAfter))
-	}
-	Error(ctx, a.status, a.text)
-	return true
-}
-
-func lookup(err error) *answer {
-	for i := range errorTable {
-		if errors.Is(err, errorTable[i].err) {
-			return &errorTable[i]
-		}
-	}
-	return nil
 }
 
 // Std serves a cold page (metrics, profiles) with a handler of the standard library.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -39,19 +40,41 @@ func TestJSON(t *testing.T) {
 }
 
 func TestErrorTable(t *testing.T) {
-	for err, want := range map[error]int{
-		ErrTooLarge: 413, ErrBusy: 429, ErrBodyTimeout: 408, fmt.Errorf("wrapped: %w", ErrBodyBroken): 400,
+	errKnown, errOwn, errLoud, errOther := errors.New("known"), errors.New("own words"), errors.New("loud"), errors.New("secret")
+	table := ErrorTable{
+		{Kind: errKnown, Status: 503, Text: "try again", RetryAfterSeconds: 7},
+		{Kind: errKnown, Status: 418, Text: "the second row of a kind"},
+		{Kind: errOwn, Status: 404},
+		{Kind: errLoud, Status: 500, Text: "see the log", Logged: true},
+		{Kind: ErrBusy, Status: 418, Text: "not for the table to say"},
+	}
+	for _, c := range []struct {
+		err        error
+		status     int
+		text       string // that the answer holds
+		retryAfter string
+		logged     bool
+	}{
+		{ErrTooLarge, 413, "send less", "", false},
+		{ErrBusy, 429, "too many uploads", "1", false},
+		{ErrBodyTimeout, 408, "in time", "", false},
+		{fmt.Errorf("wrapped: %w", ErrBodyBroken), 400, "malformed", "", false},
+		{fmt.Errorf("wrapped: %w", errKnown), 503, `{"error":"try again"}`, "7", false},
+		{fmt.Errorf("wrapped: %w", errOwn), 404, `{"error":"wrapped: own words"}`, "", false},
+		{errLoud, 500, `{"error":"see the log"}`, "", true},
+		{errOther, 500, "its log says why", "", true},
 	} {
-		status, text, ok := StatusOf(err)
-		if status != want || text == "" || !ok {
-			t.Errorf("%v: %d %q %v", err, status, text, ok)
+		var log strings.Builder
+		ctx := &fasthttp.RequestCtx{}
+		table.Fail(ctx, slog.New(slog.NewTextHandler(&log, nil)), c.err)
+		body := string(ctx.Response.Body())
+		retryAfter := string(ctx.Response.Header.Peek("Retry-After"))
+		if ctx.Response.StatusCode() != c.status || !strings.Contains(body, c.text) || retryAfter != c.retryAfter {
+			t.Errorf("%v: %d %s, Retry-After %q", c.err, ctx.Response.StatusCode(), body, retryAfter)
 		}
-	}
-	if _, _, ok := StatusOf(errors.New("other")); ok {
-		t.Error("a foreign error is known")
-	}
-	if Fail(&fasthttp.RequestCtx{}, errors.New("other")) {
-		t.Error("a foreign error was answered")
+		if logged := strings.Contains(log.String(), c.err.Error()); logged != c.logged {
+			t.Errorf("%v: the log says %q", c.err, log.String())
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ func TestBodySizes(t *testing.T) {
 	s := start(t, Config{Handler: func(ctx *fasthttp.RequestCtx) {
 		b, err := ReadBody(ctx, budget, limit)
 		if err != nil {
-			Fail(ctx, err)
+			fail(ctx, err)
 			return
 		}
 		defer b.Release()
@@ -146,7 +146,7 @@ func TestForm(t *testing.T) {
 	budget := NewBudget(0, 0)
 	s := start(t, Config{Handler: func(ctx *fasthttp.RequestCtx) {
 		if err := ReadForm(ctx, budget, 100); err != nil {
-			Fail(ctx, err)
+			fail(ctx, err)
 			return
 		}
 		JSON(ctx, 200, string(ctx.FormValue("a")))

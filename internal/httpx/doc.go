@@ -33,7 +33,7 @@
 //		}
 //		body, err := httpx.ReadBody(ctx, budget, 256<<20)
 //		if err != nil {
-//			httpx.Fail(ctx, err)
+//			errorTable.Fail(ctx, logger, err)
 //			return
 //		}
 //		defer body.Release()

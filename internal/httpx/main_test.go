@@ -182,6 +182,11 @@ func hello(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+// fail answers as a server without errors of its own.
+func fail(ctx *fasthttp.RequestCtx, err error) {
+	ErrorTable(nil).Fail(ctx, slog.New(slog.DiscardHandler), err)
+}
+
 // echoSize takes a body with PUT and tells its size and its first bytes.
 func echoSize(budget *Budget, limit int64) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
@@ -190,9 +195,7 @@ func echoSize(budget *Budget, limit int64) fasthttp.RequestHandler {
 		}
 		b, err := ReadBody(ctx, budget, limit)
 		if err != nil {
-			if !Fail(ctx, err) {
-				Error(ctx, 500, err.Error())
-			}
+			fail(ctx, err)
 			return
 		}
 		defer b.Release()

@@ -34,7 +34,7 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx) int {
 		return fasthttp.StatusForbidden
 	}
 	if limit := s.cfg.MaxBodyBytes; limit > 0 && int64(ctx.Request.Header.ContentLength()) > limit {
-		Fail(ctx, ErrTooLarge)
+		bodyErrors.find(ErrTooLarge).answer(ctx, ErrTooLarge)
 		return fasthttp.StatusRequestEntityTooLarge
 	}
 	return 0
@@ -78,7 +78,8 @@ func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 		status, text = fasthttp.StatusRequestHeaderFieldsTooLarge,
 			fmt.Sprintf("the request head is larger than %d bytes: shorten the URL or the headers", readBufferBytes)
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		status, text, _ = StatusOf(ErrTooLarge)
+		row := bodyErrors.find(ErrTooLarge)
+		status, text = row.Status, row.Text
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		status, text = fasthttp.StatusRequestTimeout, "the request did not arrive in time: send it faster"
 	default:
