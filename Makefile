@@ -67,7 +67,7 @@ fuzz: ## run every fuzz target for FUZZTIME (60s) each
 .PHONY: chaos
 chaos: ## kill, wipe, pause and cut off masters under load for CHAOS_MINUTES (10); root adds cuts and full disks
 	$(GO) test -count=1 -v -timeout=0 -parallel=1 -run='^Test(Leader|Follower|Masters?[A-Z])' ./internal/testcluster \
-		-chaos.kills=100 -chaos.minutes=$(CHAOS_MINUTES)
+		-chaos.kills=100 -chaos.pause=1m -chaos.minutes=$(CHAOS_MINUTES)
 
 .PHONY: help
 help: ## list the targets

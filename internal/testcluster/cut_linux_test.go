@@ -109,7 +109,7 @@ func TestLeaderCutOff(t *testing.T) {
 		last = append(last, latest)
 	}
 	t.Logf("the last request that a leader granted after it was cut off was sent after %s", spread(last))
-	checkBack(t, "leader cut off, still assigning", last, 2*testcluster.Election)
+	checkBack(t, "leader cut off, still assigning", last, testcluster.Election)
 }
 
 // TestFollowerCutOff cuts one follower off from the leader only. The other two go on under the same leader,

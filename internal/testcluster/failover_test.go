@@ -16,12 +16,13 @@ import (
 var (
 	leaderKills  = flag.Int("chaos.kills", 20, "how often TestLeaderKilled kills the leader")
 	chaosMinutes = flag.Float64("chaos.minutes", 0, "let TestMastersChaos run for so many minutes; 0 skips it (Linux, root)")
+	chaosPause   = flag.Duration("chaos.pause", 0, "how long TestLeaderPaused lets each leader stand still; at least until another one assigns")
 	chaosSeed    = flag.Uint64("chaos.seed", 0, "the order of TestMastersChaos's faults; 0 draws one")
 )
 
-// backBound is the time after which masters that have lost their leader must assign again. It is many times
+// backBound is the time after which masters that have lost their leader must assign again. It is several times
 // what they take (the tests log it), so that a busy machine does not fail the tests.
-const backBound = 10 * testcluster.Election
+const backBound = 5 * testcluster.Election
 
 // loaded starts three masters and two volume servers, and 16 clients that are assigned fids.
 func loaded(t *testing.T) (*testcluster.Cluster, *assignLoad) {
@@ -152,16 +153,24 @@ func pauseLeader(t *testing.T, c *testcluster.Cluster, load *assignLoad, all boo
 		load.add(passedOn.wait(t, "answers of masters that had passed requests on to the paused one"))
 	}
 	load.waitMore(t, 500)
+	for time.Since(paused) < *chaosPause {
+		load.waitMore(t, 500)
+	}
+	next := c.WaitLeader(others...)
 	// These wait in the paused one's sockets when it goes on.
 	late := ask(200, leader)
 	load.waitMore(t, 100)
 	leader.Resume()
+	resumed := time.Now()
 	load.add(late.wait(t, "answers of the master that was paused"))
 	if !all {
 		load.add(passedOn.wait(t, "answers of masters that had passed requests on"))
 	}
 	load.waitMore(t, 100)
-	c.WaitLeader(c.Masters...)
+	if now := c.WaitLeader(c.Masters...); now != next {
+		t.Errorf("the leader that was paused does not follow %s: %s leads", next.Addr, now.Addr)
+	}
+	t.Logf("paused for %v: it follows %v after it goes on", resumed.Sub(paused).Round(time.Millisecond), time.Since(resumed).Round(time.Millisecond))
 	return back
 }
 

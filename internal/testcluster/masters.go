@@ -12,7 +12,7 @@ import (
 
 // Election is the longest time that a follower of the masters' Raft waits for word of a leader before it
 // stands for election, with the time-outs that weed master has.
-const Election = time.Second
+const Election = 1500 * time.Millisecond
 
 // Peers returns n places on loopback, and the list of them as operators type it after -peers=.
 func Peers(t testing.TB, n int) (places []Place, list string) {

@@ -33,7 +33,7 @@ func leadsNobody(t *testing.T, m *testcluster.Server, span time.Duration) {
 		<-tick.C
 	}
 	t.Logf("%d times 503 within %v, the slowest after %v", polls, span, slowest.Round(time.Millisecond))
-	if slowest > 5*testcluster.Election {
+	if slowest > 3*testcluster.Election {
 		t.Errorf("a master without a leader took %v to say so", slowest)
 	}
 }
