@@ -17,7 +17,7 @@ import (
 // decides lets a request through that changes something, its form read; it is false when the request is
 // answered.
 func (t *term) decides(ctx *fasthttp.RequestCtx, methods ...string) bool {
-	if !httpx.Allow(ctx, methods...) || refuseHead(ctx) || !t.cfg.Guard.Permit(ctx) {
+	if !httpx.AllowOnly(ctx, methods...) || !t.cfg.Guard.Permit(ctx) {
 		return false
 	}
 	if err := t.readForm(ctx); err != nil {

@@ -1,8 +1,6 @@
 package master
 
 import (
-	"net/http"
-
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/valyala/fasthttp"
 
@@ -66,16 +64,6 @@ func (t *term) route(ctx *fasthttp.RequestCtx) {
 	case "/delete":
 		t.serveDelete(ctx)
 	}
-}
-
-// refuseHead answers HEAD on a path whose GET changes something.
-func refuseHead(ctx *fasthttp.RequestCtx) bool {
-	if !ctx.IsHead() {
-		return false
-	}
-	ctx.Response.Header.Set(fasthttp.HeaderAllow, "GET, POST, OPTIONS")
-	httpx.Error(ctx, http.StatusMethodNotAllowed, "HEAD is not allowed here, because GET changes something: use GET or POST")
-	return true
 }
 
 // metricsPage serves the registry.

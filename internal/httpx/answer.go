@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -88,26 +89,30 @@ func AppendString(dst []byte, text string) []byte {
 // Allow reports whether the request's method is one of methods; GET includes HEAD. Otherwise it answers:
 // OPTIONS with 204, anything else with 405, both with the Allow header.
 func Allow(ctx *fasthttp.RequestCtx, methods ...string) bool {
-	method := ctx.Method()
-	for _, m := range methods {
-		if string(method) == m || (m == fasthttp.MethodGet && string(method) == fasthttp.MethodHead) {
-			return true
-		}
-	}
-	list := make([]string, 0, len(methods)+2)
+	list := make([]string, 0, 8) // of that length, so that it need not be on the heap
 	for _, m := range methods {
 		list = append(list, m)
 		if m == fasthttp.MethodGet {
 			list = append(list, fasthttp.MethodHead)
 		}
 	}
-	allowed := strings.Join(append(list, fasthttp.MethodOptions), ", ")
+	return AllowOnly(ctx, list...)
+}
+
+// AllowOnly is Allow without the HEAD that comes with GET: for a path whose GET changes something, as HEAD must
+// not.
+func AllowOnly(ctx *fasthttp.RequestCtx, methods ...string) bool {
+	method := string(ctx.Method())
+	if slices.Contains(methods, method) {
+		return true
+	}
+	allowed := strings.Join(methods, ", ") + ", " + fasthttp.MethodOptions
 	ctx.Response.Header.Set(fasthttp.HeaderAllow, allowed)
-	if string(method) == fasthttp.MethodOptions {
+	if method == fasthttp.MethodOptions {
 		ctx.Response.SetStatusCode(fasthttp.StatusNoContent)
 		return false
 	}
-	Error(ctx, fasthttp.StatusMethodNotAllowed, "method "+printable(method)+" is not allowed here: use "+allowed)
+	Error(ctx, fasthttp.StatusMethodNotAllowed, "method "+printable(ctx.Method())+" is not allowed here: use "+allowed)
 	return false
 }
 

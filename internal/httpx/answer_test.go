@@ -78,6 +78,29 @@ func TestErrorTable(t *testing.T) {
 	}
 }
 
+// TestAllow: who is refused a method does not read in Allow that it may be used.
+func TestAllow(t *testing.T) {
+	const reads, changes = "GET, HEAD, POST, OPTIONS", "GET, POST, OPTIONS"
+	for _, c := range []struct {
+		method  string
+		allow   func(*fasthttp.RequestCtx, ...string) bool
+		status  int // 0 when the request is let through
+		allowed string
+	}{
+		{"GET", Allow, 0, ""}, {"HEAD", Allow, 0, ""}, {"POST", Allow, 0, ""},
+		{"OPTIONS", Allow, 204, reads}, {"PUT", Allow, 405, reads}, {"get", Allow, 405, reads},
+		{"GET", AllowOnly, 0, ""}, {"POST", AllowOnly, 0, ""}, {"HEAD", AllowOnly, 405, changes},
+		{"OPTIONS", AllowOnly, 204, changes}, {"DELETE", AllowOnly, 405, changes},
+	} {
+		ctx := &fasthttp.RequestCtx{}
+		ctx.Request.Header.SetMethod(c.method)
+		through := c.allow(ctx, "GET", "POST")
+		if through != (c.status == 0) || !through && ctx.Response.StatusCode() != c.status || string(ctx.Response.Header.Peek("Allow")) != c.allowed {
+			t.Errorf("%s: %v, %d, Allow %q", c.method, through, ctx.Response.StatusCode(), ctx.Response.Header.Peek("Allow"))
+		}
+	}
+}
+
 func FuzzAppendString(f *testing.F) {
 	for _, s := range []string{"", "plain", `"\`, "\x00\n\x7f", "ä\u2028", "\xff<>&"} {
 		f.Add(s)
