@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -56,10 +57,10 @@ func (c *churn) Beat(t *rapid.T) {
 
 func (c *churn) Replay(t *rapid.T) {
 	if c.last == nil {
-		t.Skip()
+		t.Skip("no heartbeat to replay yet")
 	}
 	if _, known := c.seen[c.last.URL]; !known {
-		t.Skip()
+		t.Skip("the tree has forgotten the server: to it this would be a new heartbeat")
 	}
 	before := c.picture()
 	if out, err := c.tree.Heartbeat(c.now, c.last); err != nil || out.Joined || out.Resend {
@@ -110,7 +111,10 @@ func (c *churn) Grow(t *rapid.T) {
 	v.SizeBytes, v.ReadOnly = 0, false
 	plans, err := c.tree.Reserve(mustKey(&v), Preference{}, 1)
 	if err != nil {
-		t.Skip()
+		if !errors.Is(err, ErrNoFreeSlots) && !errors.Is(err, ErrCannotPlace) {
+			t.Fatal(err)
+		}
+		t.Skip("no server has a slot for it, so nothing grows: ", err)
 	}
 	if rapid.Bool().Draw(t, "fails") {
 		c.tree.Release(plans[0])
