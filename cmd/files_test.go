@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"weed/internal/testfiles"
 )
 
 // transferred is what upload, download and delete print of one file.
@@ -35,17 +36,6 @@ func transfer(t *testing.T, code int, args ...string) []transferred {
 	return list
 }
 
-func write(t *testing.T, path string, content []byte) string {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, content, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // holds checks the content of a file.
 func holds(t *testing.T, path string, want []byte) {
 	t.Helper()
@@ -59,14 +49,11 @@ func TestFiles(t *testing.T) {
 	master, p := store(t)
 	dir := t.TempDir()
 	tree := filepath.Join(dir, "tree")
-	write(t, filepath.Join(tree, "a.jpg"), []byte("picture a"))
-	write(t, filepath.Join(tree, "deep", "b.jpg"), []byte("picture b"))
-	write(t, filepath.Join(tree, "deep", "c.png"), []byte("not included"))
-	content := make([]byte, 2<<20+4321)
-	for i := range content {
-		content[i] = byte(rand.Uint32())
-	}
-	big := write(t, filepath.Join(dir, "big.bin"), content)
+	testfiles.Write(t, filepath.Join(tree, "a.jpg"), []byte("picture a"))
+	testfiles.Write(t, filepath.Join(tree, "deep", "b.jpg"), []byte("picture b"))
+	testfiles.Write(t, filepath.Join(tree, "deep", "c.png"), []byte("not included"))
+	content := testfiles.Noise(2<<20 + 4321)
+	big := testfiles.Write(t, filepath.Join(dir, "big.bin"), content)
 
 	up := transfer(t, exitOK, "upload", "-server="+master, "-dir="+tree, "-include=*.jpg", "-collection=pic", "-replication=000",
 		"-ttl=1d", "-maxMB=1", big)
@@ -123,15 +110,7 @@ func TestFiles(t *testing.T) {
 // TestDownloadStaysInItsDirectory reads a file that was stored under the name of one outside of -dir.
 func TestDownloadStaysInItsDirectory(t *testing.T) {
 	master, _ := store(t)
-	dir := t.TempDir()
-	victim := write(t, filepath.Join(dir, "victim"), []byte("untouched"))
-	target := filepath.Join(dir, "target")
-	if err := os.Mkdir(target, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(victim, filepath.Join(target, "link")); err != nil {
-		t.Fatal(err)
-	}
+	target, victim := testfiles.Trap(t)
 	var fids []string
 	for _, name := range []string{"../victim", victim, "link", ".."} {
 		body := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"" + name + "\"\r\n\r\nreplaced\r\n--b--\r\n"
@@ -152,10 +131,7 @@ func TestDownloadStaysInItsDirectory(t *testing.T) {
 		}
 		holds(t, d.FileName, []byte("replaced"))
 	}
-	holds(t, victim, []byte("untouched"))
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
-		t.Errorf("beside the directory: %v, %v", entries, err)
-	}
+	testfiles.CheckTrap(t, target, victim)
 }
 
 // TestFilesUsage covers command lines that are refused before a master is asked.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 
 	"weed/client"
 	"weed/client/clienttest"
+	"weed/internal/testfiles"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,24 +36,13 @@ func newStore(t *testing.T) (*clienttest.Store, *client.Client) {
 	return s, c
 }
 
-func writeFile(t *testing.T, path string, content []byte) string {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, content, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 func TestThereAndBack(t *testing.T) {
 	s, c := newStore(t)
 	dir := t.TempDir()
-	one := writeFile(t, filepath.Join(dir, "one.txt"), []byte("hello weed-fs!\n"))
-	writeFile(t, filepath.Join(dir, "tree", "a.jpg"), []byte("picture a"))
-	writeFile(t, filepath.Join(dir, "tree", "deep", "b.jpg"), []byte("picture b"))
-	writeFile(t, filepath.Join(dir, "tree", "deep", "c.png"), []byte("not included"))
+	one := testfiles.Write(t, filepath.Join(dir, "one.txt"), []byte("hello weed-fs!\n"))
+	testfiles.Write(t, filepath.Join(dir, "tree", "a.jpg"), []byte("picture a"))
+	testfiles.Write(t, filepath.Join(dir, "tree", "deep", "b.jpg"), []byte("picture b"))
+	testfiles.Write(t, filepath.Join(dir, "tree", "deep", "c.png"), []byte("not included"))
 	up, err := Upload(bg, c, UploadConfig{
 		Files: []string{one}, Dir: filepath.Join(dir, "tree"), Include: "*.jpg", Collection: "pictures",
 		Replication: "001", TTL: "3d", MaxMB: 1,
@@ -107,11 +96,8 @@ func TestThereAndBack(t *testing.T) {
 
 func TestBigFilesAreCut(t *testing.T) {
 	s, c := newStore(t)
-	content := make([]byte, 2<<20+12345)
-	for i := range content {
-		content[i] = byte(rand.Uint32())
-	}
-	path := writeFile(t, filepath.Join(t.TempDir(), "big.txt"), content)
+	content := testfiles.Noise(2<<20 + 12345)
+	path := testfiles.Write(t, filepath.Join(t.TempDir(), "big.txt"), content)
 	up, err := Upload(bg, c, UploadConfig{Files: []string{path}, MaxMB: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +137,7 @@ func TestFailedChunksLeaveNothing(t *testing.T) {
 			}
 			return 0
 		}
-		path := writeFile(t, filepath.Join(t.TempDir(), "big"), make([]byte, 3<<20+1))
+		path := testfiles.Write(t, filepath.Join(t.TempDir(), "big"), make([]byte, 3<<20+1))
 		up, err := Upload(bg, c, UploadConfig{Files: []string{path}, MaxMB: 1})
 		if !errors.Is(err, ErrFailed) || up[0].Error == "" || up[0].FID != "" {
 			t.Errorf("%s: Upload = %+v, %v", name, up, err)
@@ -165,7 +151,7 @@ func TestFailedChunksLeaveNothing(t *testing.T) {
 func TestUploadOfWhatIsNoFile(t *testing.T) {
 	_, c := newStore(t)
 	dir := t.TempDir()
-	good := writeFile(t, filepath.Join(dir, "good"), []byte("x"))
+	good := testfiles.Write(t, filepath.Join(dir, "good"), []byte("x"))
 	up, err := Upload(bg, c, UploadConfig{Files: []string{dir, good, filepath.Join(dir, "missing")}})
 	if !errors.Is(err, ErrFailed) || up[0].Error == "" || up[1].Error != "" || up[2].Error == "" {
 		t.Errorf("Upload = %+v, %v", up, err)
@@ -180,15 +166,7 @@ func TestUploadOfWhatIsNoFile(t *testing.T) {
 
 func TestDownloadsStayInTheirDirectory(t *testing.T) {
 	s, c := newStore(t)
-	dir := t.TempDir()
-	victim := writeFile(t, filepath.Join(dir, "victim"), []byte("untouched"))
-	target := filepath.Join(dir, "target")
-	if err := os.MkdirAll(target, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(victim, filepath.Join(target, "link")); err != nil {
-		t.Fatal(err)
-	}
+	target, victim := testfiles.Trap(t)
 	told := map[string]string{ // fid -> name told by the store
 		"1,0100000001": "../victim", "1,0200000002": `..\victim`, "1,0300000003": "..", "1,0400000004": ".profile",
 		"1,0500000005": "", "1,0600000006": "link", "1,0700000007": "/etc/passwd", "1,0800000008": "-rf",
@@ -212,15 +190,13 @@ func TestDownloadsStayInTheirDirectory(t *testing.T) {
 		}
 		seen[d.FileName] = true
 	}
-	if got, _ := os.ReadFile(victim); string(got) != "untouched" {
-		t.Errorf("a file outside of the directory now holds %q", got)
-	}
+	testfiles.CheckTrap(t, target, victim)
 }
 
 func TestBrokenDownloadLeavesTheOldFile(t *testing.T) {
 	s, c := newStore(t)
 	target := t.TempDir()
-	old := writeFile(t, filepath.Join(target, "name"), []byte("old"))
+	old := testfiles.Write(t, filepath.Join(target, "name"), []byte("old"))
 	s.Put("1,0100000001", clienttest.Blob{Content: make([]byte, 1<<20), Header: http.Header{"Content-Disposition": {"inline; filename=name"}}})
 	ctx, cancel := context.WithCancel(bg)
 	s.OnRead = func(_ string, b []byte) []byte { cancel(); return b }

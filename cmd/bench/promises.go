@@ -15,15 +15,8 @@ import (
 
 // cpuOfPutAndGet measures the volume server alone: 1 KiB puts and gets.
 func (b *bench) cpuOfPutAndGet() error {
-	s, err := b.startStore("never")
+	s, r, err := b.startFilled(b.blobs, 1024)
 	if err != nil {
-		return err
-	}
-	r, err := s.assign(b.blobs)
-	if err != nil {
-		return err
-	}
-	if err := b.fill(s, r, 1024); err != nil {
 		return err
 	}
 	bare, err := b.startBare()
@@ -54,9 +47,15 @@ func (b *bench) cpuOfPutAndGet() error {
 	return nil
 }
 
-// fill uploads every fid of r once.
-func (b *bench) fill(s *store, r fidRange, size int) error {
-	return fillRange("http://"+s.volume.addr, r, size)
+// startFilled starts a store that holds a blob of sizeBytes under each of count fids.
+func (b *bench) startFilled(count, sizeBytes int) (s *store, r fidRange, err error) {
+	if s, err = b.startStore("never"); err != nil {
+		return nil, r, err
+	}
+	if r, err = s.assign(count); err != nil {
+		return nil, r, err
+	}
+	return s, r, fillRange("http://"+s.volume.addr, r, sizeBytes)
 }
 
 // cpuOfMaster measures assign, and what submit costs the master.
@@ -90,15 +89,8 @@ func (b *bench) cpuOfMaster() error {
 // largeBlobs measures 4 MiB blobs: memory while many are put, processor time while they are read.
 func (b *bench) largeBlobs() error {
 	const size, count = 4 << 20, 256
-	s, err := b.startStore("never")
+	s, r, err := b.startFilled(count, size)
 	if err != nil {
-		return err
-	}
-	r, err := s.assign(count)
-	if err != nil {
-		return err
-	}
-	if err := b.fill(s, r, size); err != nil {
 		return err
 	}
 	peak, err := s.volume.peakMemory()

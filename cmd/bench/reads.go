@@ -29,15 +29,8 @@ func serveBare(addr string) error {
 // randomReads compares 1 KiB reads over many blobs with a bare fasthttp server and with nginx serving the
 // same number of files, in turns.
 func (b *bench) randomReads() error {
-	s, err := b.startStore("never")
+	s, r, err := b.startFilled(b.blobs, 1024)
 	if err != nil {
-		return err
-	}
-	r, err := s.assign(b.blobs)
-	if err != nil {
-		return err
-	}
-	if err := b.fill(s, r, 1024); err != nil {
 		return err
 	}
 	bare, err := b.startBare()
