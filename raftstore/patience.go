@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -17,10 +18,14 @@ import (
 // busy machine, and the service be back soon all the same.
 
 // patience is how long a follower waits for word of the leader before it stands for election: at least
-// Heartbeat, at most half as long again. It is drawn anew each time, so that rarely two stand at once.
+// Heartbeat, at most half as long again. Each member draws from a part of that time which is its own, with a gap
+// to the next, so that two rarely stand at once: they would share the votes, and begin again after another
+// time-out.
 func (s *Store) patience() time.Duration {
-	least := s.cfg.Timeouts.Heartbeat
-	return least + least/100 + rand.N(least*49/100)
+	least, members := s.cfg.Timeouts.Heartbeat, s.Members()
+	rank := max(0, slices.IndexFunc(members, func(m Member) bool { return m.ID == s.cfg.ID }))
+	part := least * 49 / 100 / time.Duration(max(1, len(members)))
+	return least + least/100 + time.Duration(rank)*part + rand.N(max(1, part/2))
 }
 
 // watchLeader has this server look for word of the leader as soon as its patience ends, until ctx ends.
