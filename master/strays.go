@@ -151,6 +151,7 @@ func (t *term) settleStrays(ids ...blob.VolumeID) {
 			continue
 		}
 		t.log.Info("volume has new members", "volume", uint32(o.Volume.ID), "epoch", o.Volume.Epoch, "members", changes[i].Members)
+		t.warnOfPlacement(o.Volume)
 	}
 }
 
