@@ -1,0 +1,36 @@
+// Package replication keeps the copies of a volume's log identical: PacificA (Lin et al., MSR-TR-2008-25) over
+// the append-only log, with leases between pairs of servers for reads.
+//
+// It owns the rules: who may append, when an append is committed, what a copy that was away must cut and
+// fetch, who may serve a read, and when a member may be left out. It does nothing itself: no goroutine, socket,
+// disk or clock is in here. Events come in as calls of Group and Leases, with the time; what is to be done goes
+// out as effects, which the caller carries out in order. So one goroutine can run whole clusters of it under a
+// schedule of faults (see the simulator in the tests), and servers run the very same code.
+//
+// # Words
+//
+// A volume's configuration (Config) is its epoch, primary and members, as the masters' records have it; it
+// changes by compare-and-swap on the epoch only. The primary appends, all members hold the bytes. History says
+// in which epoch which part of a log was written. An offset is committed when the logs of all members reach it,
+// durably; what is committed is never cut.
+//
+// # What must hold
+//
+//   - Within an epoch only the primary appends, and it never appends two different things at an offset: whatever
+//     makes it drop bytes that it has shipped, or forget what it has shipped, ends the epoch first.
+//   - An operation is acknowledged after it is committed, and refused with an error after an epoch has begun
+//     whose members all lack it. So what failed is nowhere, and what succeeded is everywhere.
+//   - A new epoch needs a member whose log is complete: it has all that may have been acknowledged before.
+//   - A member serves a read only while each other member has promised to ask for no configuration without it.
+//     Who asks for one has therefore waited until its own promises to those left out have run out.
+//
+// # Use
+//
+//	leases := replication.NewLeases(self, replication.Times{Lease: 3 * time.Second})
+//	g := replication.NewGroup(7, self, leases, replication.Durable{Config: c, Length: 8, ...}, now)
+//	for _, effect := range g.Tick(now) { ... }                // every tenth of a lease
+//	for _, effect := range g.Receive(from, message, now) { ... }
+//	offset, effects, err := g.Propose(bytes, now)              // on the primary
+//	for _, effect := range g.Persisted(cuts, length, now) { ... }
+//	if g.Readable(now) { ... }
+package replication

@@ -1,0 +1,75 @@
+package replication
+
+// report tells about this server's log.
+func (g *Group) report(round uint64) Message {
+	m := Message{Kind: MsgReport, Round: round, Life: g.leases.life, Length: g.length, History: g.durable.History}
+	if g.complete() {
+		m.Complete = g.durable.Config.Epoch
+	}
+	return m
+}
+
+// follow takes a message of the primary.
+func (g *Group) follow(primary Server, m *Message) {
+	switch m.Kind {
+	case MsgSync:
+		if m.Round > g.round {
+			g.round, g.aligned = m.Round, false
+		}
+		if m.Round == g.round && !g.aligned {
+			g.send(primary, g.report(g.round))
+		}
+	case MsgAlign:
+		if m.Round == g.round && m.Life == g.leases.life {
+			g.align(m)
+		}
+	case MsgAppend:
+		if m.Round == g.round && m.Life == g.leases.life && g.aligned {
+			g.append(primary, m)
+		}
+	}
+}
+
+// align makes the log a prefix of the primary's.
+func (g *Group) align(m *Message) {
+	if g.aligned { // already; the answer was lost
+		g.ack()
+		return
+	}
+	if !g.bugs.keepTail {
+		g.cut(m.Offset)
+	}
+	g.durable.History = m.History
+	g.save()
+	g.aligned = true
+	// Of what lies below, nothing but the primary's word tells what is committed.
+	g.serveFrom = max(m.History.Last().Start, m.Offset)
+	g.ack()
+}
+
+func (g *Group) append(primary Server, m *Message) {
+	end := m.Offset + int64(len(m.Bytes))
+	switch {
+	case m.Offset > g.length:
+		g.send(primary, Message{Kind: MsgGap, Round: g.round, Life: g.leases.life, Length: g.length})
+		return
+	case end > g.length:
+		bytes := m.Bytes[g.length-m.Offset:]
+		g.emit(Effect{Kind: EffectWrite, Offset: g.length, Bytes: bytes, Cuts: g.cuts})
+		g.length = end
+	case len(m.Bytes) > 0:
+		g.ack() // the answer was lost
+	}
+	if to := min(m.Committed, g.length); to > g.committed {
+		g.commit(to)
+		if len(m.Bytes) == 0 {
+			g.ack() // so that the primary need not tell again
+		}
+	}
+}
+
+func (g *Group) ack() {
+	g.send(g.durable.Config.Primary, Message{
+		Kind: MsgAck, Round: g.round, Life: g.leases.life, Length: g.persisted, Committed: g.committed,
+	})
+}

@@ -1,0 +1,386 @@
+package replication
+
+import (
+	"errors"
+	"slices"
+	"sync/atomic"
+
+	"weed/internal/blob"
+)
+
+// Errors of proposals.
+var (
+	// ErrNotPrimary says that this server is not the primary, or not yet ready to be: see Status.
+	ErrNotPrimary = errors.New("this server is not the primary of the volume")
+	// ErrCopies says that a copy is missing, so that nothing new is taken.
+	ErrCopies = errors.New("a copy of the volume is missing: it takes no new blobs until that is back or made again")
+)
+
+// Role is what a server is in a group.
+type Role uint8
+
+// Roles.
+const (
+	Outside  Role = iota // no member; it may be on its way to become one
+	Follower             // a member
+	Primary
+)
+
+// Group is one server's part in the group of servers that hold a volume. Its methods must not be called
+// concurrently, but for Readable. The effects that they return are valid until the next call.
+type Group struct {
+	volume blob.VolumeID
+	self   Server
+	leases *Leases
+	times  Times
+	bugs   bugs
+
+	durable   Durable
+	role      Role
+	length    int64 // of the log, with what is being written
+	persisted int64 // up to where it is durable
+	committed int64
+	cuts      int
+	since     Instant // when the configuration was adopted
+	members   []member
+	failed    bool // the log takes nothing any more
+	returning bool // the server has restarted as the primary, and needs a new epoch to be it again
+
+	// Of a follower, and of a server that is being brought to the primary's log.
+	round     uint64
+	aligned   bool
+	serveFrom int64   // reads are right once this is committed
+	helloAt   Instant // when it last turned to the primary
+
+	// Of the primary.
+	active   bool // all members have its log: the epoch has begun
+	progress map[Server]*progress
+	learners []Server // to be made members
+	wishes   wishes
+
+	asking  *asking
+	reading atomic.Pointer[reading]
+	out     []Effect
+}
+
+// member is another member, as this one sees it.
+type member struct {
+	server    Server
+	pair      *pair
+	after     Instant // only grants that were asked for after this cover the volume
+	uncovered Instant // since when there is no cover; -1 while there is
+	resigned  bool
+}
+
+// reading is what Readable needs to know, for concurrent use.
+type reading struct {
+	serve   bool
+	members []member
+}
+
+// NewGroup makes the part of a server in a group, with what it kept and the length of its log, which is durable.
+// fresh says that the volume was made by this life of the server, on order of the masters.
+func NewGroup(v blob.VolumeID, self Server, leases *Leases, kept Durable, length int64, fresh bool, now Instant) *Group {
+	g := &Group{
+		volume: v, self: self, leases: leases, times: leases.times, bugs: leases.bugs,
+		durable: kept, length: length, persisted: length, since: now,
+	}
+	if fresh {
+		g.committed = length
+	}
+	g.enter(now)
+	if g.role == Primary {
+		if g.returning = !fresh; fresh {
+			g.lead(now)
+		}
+	}
+	g.publish()
+	return g
+}
+
+// Status is a snapshot of a group.
+type Status struct {
+	Config    Config
+	Role      Role
+	Active    bool // of the primary: the epoch has begun
+	InSync    bool // the log has all that is committed
+	Returning bool // the primary has restarted and waits for a new epoch
+	Failed    bool
+	Length    int64
+	Persisted int64
+	Committed int64
+	Cuts      int
+	Learners  []LearnerStatus
+}
+
+// LearnerStatus says how far a server is that is being made a member.
+type LearnerStatus struct {
+	Server Server
+	Length int64 // bytes of the log that it has
+}
+
+// Status returns a snapshot; Members must not be changed.
+func (g *Group) Status() Status {
+	s := Status{
+		Config: g.durable.Config, Role: g.role, Active: g.active, InSync: g.inSync(), Returning: g.returning,
+		Failed: g.failed, Length: g.length, Persisted: g.persisted, Committed: g.committed, Cuts: g.cuts,
+	}
+	for _, l := range g.learners {
+		status := LearnerStatus{Server: l}
+		if p := g.progress[l]; p != nil {
+			status.Length = max(p.acked, 0)
+		}
+		s.Learners = append(s.Learners, status)
+	}
+	return s
+}
+
+// Durable returns what was last to be kept.
+func (g *Group) Durable() Durable { return g.durable }
+
+func (g *Group) inSync() bool {
+	switch g.role {
+	case Primary:
+		return g.active && !g.failed
+	case Follower:
+		return g.aligned && g.committed >= g.serveFrom && !g.failed
+	}
+	return false
+}
+
+// Readable reports whether a read that looks a blob up before the call, and finds nothing uncommitted of it, may
+// be answered. It may be called concurrently with all other methods.
+func (g *Group) Readable(now Instant) bool {
+	r := g.reading.Load()
+	if !r.serve {
+		return false
+	}
+	for i := range r.members {
+		if m := &r.members[i]; !m.pair.covers(m.after, now, g.times) {
+			return false
+		}
+	}
+	return true
+}
+
+// publish shows readers the state.
+func (g *Group) publish() {
+	serve := g.inSync()
+	old := g.reading.Load()
+	if old != nil && old.serve == serve && slices.EqualFunc(old.members, g.members, func(a, b member) bool {
+		return a.pair == b.pair && a.after == b.after
+	}) {
+		return
+	}
+	g.reading.Store(&reading{serve, slices.Clone(g.members)})
+}
+
+// flush ends a method: it returns the effects.
+func (g *Group) flush() []Effect {
+	g.publish()
+	out := g.out
+	g.out = g.out[:0]
+	return out
+}
+
+func (g *Group) emit(e Effect) { g.out = append(g.out, e) }
+
+func (g *Group) send(to Server, m Message) {
+	m.Epoch = g.durable.Config.Epoch
+	g.emit(Effect{Kind: EffectSend, To: to, Message: m})
+}
+
+// sendConfig compares configurations with another server: who has the older one learns the newer.
+func (g *Group) sendConfig(to Server) {
+	c := g.durable.Config
+	g.send(to, Message{Kind: MsgConfig, Config: &c})
+}
+
+func (g *Group) save() { g.emit(Effect{Kind: EffectSave, Durable: g.durable}) }
+
+func (g *Group) cut(to int64) {
+	if g.length > to {
+		g.length, g.persisted = to, min(g.persisted, to)
+		g.cuts++
+		g.emit(Effect{Kind: EffectCut, Offset: to, Cuts: g.cuts})
+	}
+}
+
+func (g *Group) commit(to int64) {
+	if to > g.committed {
+		g.committed = to
+		g.emit(Effect{Kind: EffectCommit, Offset: to})
+	}
+}
+
+// complete reports whether the log has all that may have been acknowledged before and in this epoch, but for
+// what the primary of this epoch has not been told by this server. Only who is complete may be the next primary.
+func (g *Group) complete() bool {
+	c := &g.durable.Config
+	last := g.durable.History.Last()
+	return c.Has(g.self) && (g.durable.Complete == c.Epoch || last.Epoch == c.Epoch && g.length >= last.Start)
+}
+
+// Configured tells the group of a configuration that the masters have in force, or had.
+func (g *Group) Configured(c Config, now Instant) []Effect {
+	g.adopt(c, now)
+	return g.flush()
+}
+
+// adopt goes over to a configuration if it is newer.
+func (g *Group) adopt(c Config, now Instant) {
+	old := &g.durable.Config
+	if c.Epoch <= old.Epoch {
+		return
+	}
+	next := g.durable
+	if old.Has(g.self) && g.complete() && c.Has(g.self) && c.Epoch == old.Epoch+1 {
+		next.Complete = c.Epoch
+	}
+	next.Config = c
+	wasPrimary := g.role == Primary && !g.returning
+	for i := range g.members {
+		g.leases.claim(g.volume, 0, g.members[i].server)
+	}
+	g.durable = next
+	g.asking, g.active, g.returning = nil, false, false
+	g.progress = nil
+	g.since = now
+	g.enter(now)
+	if g.role != Primary {
+		g.save()
+		return
+	}
+	if wasPrimary {
+		// Nobody was told that this succeeded. What lies before the era may be acknowledged, by the primary
+		// that wrote it.
+		g.cut(max(g.committed, g.durable.History.Last().Start))
+	}
+	g.lead(now)
+}
+
+// enter takes the role that the configuration gives to this server.
+func (g *Group) enter(now Instant) {
+	c := &g.durable.Config
+	g.members = g.members[:0:0]
+	g.round, g.aligned, g.helloAt = 0, false, now-g.times.Lease
+	g.role = Outside
+	if !c.Has(g.self) {
+		g.learners, g.wishes = nil, wishes{}
+		return
+	}
+	g.role = Follower
+	for _, s := range c.Members {
+		if s != g.self {
+			g.leases.claim(g.volume, c.Epoch, s)
+			g.members = append(g.members, member{server: s, pair: g.leases.with(s), after: now, uncovered: now})
+		}
+	}
+	if c.Primary == g.self && g.complete() {
+		g.role = Primary
+	} else {
+		g.learners, g.wishes = nil, wishes{}
+	}
+}
+
+func (g *Group) member(s Server) *member {
+	for i := range g.members {
+		if g.members[i].server == s {
+			return &g.members[i]
+		}
+	}
+	return nil
+}
+
+// Uncovered tells the group that another server does not promise it anything: that one takes part in another
+// epoch, or not at all. So the two compare configurations.
+func (g *Group) Uncovered(by Server, now Instant) []Effect {
+	if m := g.member(by); m != nil {
+		m.after = now
+		g.sendConfig(by)
+	}
+	return g.flush()
+}
+
+// Failed tells the group that its log can't be written any more, so that it must be left out.
+func (g *Group) Failed(now Instant) []Effect {
+	g.failed = true
+	g.tick(now)
+	return g.flush()
+}
+
+// Persisted tells the group that its log is durable up to a length, if it was not cut since: cuts is that of the
+// effect that wrote it, or of Status when it was proposed.
+func (g *Group) Persisted(cuts int, length int64, now Instant) []Effect {
+	if cuts == g.cuts && length > g.persisted && length <= g.length {
+		g.persisted = length
+		switch {
+		case g.role == Primary:
+			g.advance(now)
+		case g.aligned:
+			g.ack()
+		}
+	}
+	return g.flush()
+}
+
+// Receive takes a message of another server.
+func (g *Group) Receive(from Server, m Message, now Instant) []Effect {
+	g.receive(from, &m, now)
+	return g.flush()
+}
+
+func (g *Group) receive(from Server, m *Message, now Instant) {
+	if m.Config != nil {
+		g.adopt(*m.Config, now)
+	}
+	epoch := g.durable.Config.Epoch
+	if m.Epoch < epoch {
+		g.sendConfig(from)
+		return
+	}
+	if m.Epoch > epoch {
+		g.sendConfig(from)
+		return
+	}
+	switch m.Kind {
+	case MsgSync, MsgAlign, MsgAppend:
+		if from == g.durable.Config.Primary && g.role != Primary && !g.failed {
+			g.follow(from, m)
+		}
+	case MsgQuery:
+		g.send(from, g.report(0))
+	case MsgHello, MsgReport, MsgAck, MsgGap:
+		if g.role == Primary && !g.returning {
+			g.heard(from, m, now)
+		} else if g.returning && m.Kind == MsgReport {
+			g.reported(from, m)
+		}
+	case MsgResign:
+		if member := g.member(from); member != nil {
+			member.resigned = true
+			g.tick(now)
+		}
+	}
+}
+
+// Tick lets time pass. It is to be called every tenth of a lease or so.
+func (g *Group) Tick(now Instant) []Effect {
+	g.tick(now)
+	return g.flush()
+}
+
+func (g *Group) tick(now Instant) {
+	g.watch(now)
+	switch {
+	case g.role == Primary && g.returning:
+		g.query(now)
+	case g.role == Primary:
+		g.nudge(now)
+	case g.role == Follower && !g.aligned && !g.failed && now-g.helloAt >= g.times.Lease/6:
+		g.helloAt = now
+		for _, m := range g.members { // all of them: the primary may be another by now
+			g.send(m.server, Message{Kind: MsgHello, Life: g.leases.life})
+		}
+	}
+}
