@@ -2,26 +2,18 @@ package volume
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
 
-	"weed/internal/blob"
 	"weed/storage"
 )
 
 // delete answers DELETE of a blob with the length of its content. The chunks of a manifest go first, so that
 // a delete that fails half-way can be repeated. With cm=false a manifest goes alone.
 func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
-	p, err := blob.ParsePath(path)
-	if err != nil {
-		s.fail(ctx, err)
-		return
-	}
-	v, ok := s.store.Volume(p.Volume)
+	p, v, ok := s.find(ctx, path)
 	if !ok {
-		s.fail(ctx, fmt.Errorf("volume %d: %w", p.Volume, storage.ErrNoVolume))
 		return
 	}
 	b, err := v.Stat(p.Key, p.Cookie)
@@ -34,6 +26,9 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 	if followed {
 		m, err := readManifest(b)
 		if err == nil {
+			err = checkConditions(ctx, v, &p)
+		}
+		if err == nil {
 			total, err = m.Size, s.deleteChunks(m)
 		}
 		if err != nil {
@@ -41,7 +36,11 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 			return
 		}
 	}
-	size, err := v.Delete(p.Key, p.Cookie)
+	var size int64
+	err = s.write(ctx, v, &p, func() (err error) {
+		size, err = v.Delete(p.Key, p.Cookie)
+		return err
+	})
 	if err != nil {
 		s.failDelete(ctx, err)
 		return

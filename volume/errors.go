@@ -20,6 +20,7 @@ var errorTable = httpx.ErrorTable{
 	{Kind: errCoding, Status: fasthttp.StatusUnsupportedMediaType},
 	{Kind: errChunk, Status: fasthttp.StatusInternalServerError, Text: errChunk.Error(), Logged: true},
 	{Kind: storage.ErrCorrupt, Status: fasthttp.StatusInternalServerError, Text: "this copy of the blob is damaged and is not served", Logged: true},
+	{Kind: errPrecondition, Status: fasthttp.StatusPreconditionFailed},
 	{Kind: errManifest, Status: fasthttp.StatusBadRequest},
 	{Kind: errTooLarge, Status: fasthttp.StatusRequestEntityTooLarge},
 	{Kind: upload.ErrMalformed, Status: fasthttp.StatusBadRequest},

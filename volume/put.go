@@ -10,7 +10,6 @@ import (
 	"io"
 	"strconv"
 	"sync"
-	"time"
 	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
@@ -52,14 +51,8 @@ func (s *Server) release(w *writer) {
 
 // put answers PUT and POST of a blob: the body, a form's file or the body itself, becomes a needle.
 func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
-	p, err := blob.ParsePath(path)
-	if err != nil {
-		s.fail(ctx, err)
-		return
-	}
-	v, ok := s.store.Volume(p.Volume)
+	p, v, ok := s.find(ctx, path)
 	if !ok {
-		s.fail(ctx, fmt.Errorf("volume %d: %w: ask a master for /dir/lookup?volumeId=%d", p.Volume, storage.ErrNoVolume, p.Volume))
 		return
 	}
 	if copies := v.Placement().Copies(); copies > 1 {
@@ -80,11 +73,12 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 	defer s.release(w)
 	size, err := s.fill(ctx, w, &p, body.Bytes)
 	if err == nil {
-		if isTrue(ctx.QueryArgs().Peek("fsync")) {
-			err = v.PutDurable(&w.needle)
-		} else {
-			err = v.Put(&w.needle)
-		}
+		err = s.write(ctx, v, &p, func() error {
+			if isTrue(ctx.QueryArgs().Peek("fsync")) {
+				return v.PutDurable(&w.needle)
+			}
+			return v.Put(&w.needle)
+		})
 	}
 	if err != nil {
 		s.failPut(ctx, v, err)
@@ -95,6 +89,19 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 	}
 	s.metrics.putBytes.Add(uint64(size))
 	w.answer(ctx, size)
+}
+
+// find returns the blob that a path names, and its volume; ok is false when the request is answered.
+func (s *Server) find(ctx *fasthttp.RequestCtx, path []byte) (p blob.Path, v *storage.Volume, ok bool) {
+	p, err := blob.ParsePath(path)
+	if err != nil {
+		s.fail(ctx, err)
+		return p, nil, false
+	}
+	if v, ok = s.store.Volume(p.Volume); !ok {
+		s.fail(ctx, fmt.Errorf("volume %d: %w: ask a master for /dir/lookup?volumeId=%d", p.Volume, storage.ErrNoVolume, p.Volume))
+	}
+	return p, v, ok
 }
 
 // failPut answers a put that failed. If the volume takes none any more, the master hears of it first.
@@ -133,7 +140,7 @@ func (s *Server) fill(ctx *fasthttp.RequestCtx, w *writer, p *blob.Path, body []
 	if len(n.Name) == 0 {
 		n.Name = cleanName(p.Name)
 	}
-	n.LastModified = time.Now().Unix()
+	n.LastModified = httpx.Date()
 	if err := setParameters(n, ctx.QueryArgs()); err != nil {
 		return 0, err
 	}

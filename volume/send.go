@@ -3,6 +3,7 @@ package volume
 import (
 	"bytes"
 	"io"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -49,13 +50,17 @@ var (
 func (s *Server) send(ctx *fasthttp.RequestCtx, p *blob.Path, c *content, r *reader) {
 	n, h := c.needle, &ctx.Response.Header
 	r.text = appendETag(r.text[:0], n.Checksum)
+	modified := n.LastModified
+	if modified >= time.Now().Unix()-1 {
+		modified = min(modified, httpx.Date())
+	}
 	outcome := httprange.Full
 	conditions, any := conditionsOf(&ctx.Request.Header)
 	if any {
-		outcome = httprange.Evaluate(string(ctx.Method()), conditions, string(r.text), n.LastModified)
+		outcome = httprange.Evaluate(string(ctx.Method()), conditions, string(r.text), modified)
 	}
 	if outcome == httprange.PreconditionFailed {
-		httpx.Error(ctx, fasthttp.StatusPreconditionFailed, "the blob is not as If-Match or If-Unmodified-Since wants it")
+		s.fail(ctx, errPrecondition)
 		return
 	}
 	if outcome != httprange.NotModified {
@@ -72,8 +77,8 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, p *blob.Path, c *content, r *rea
 	}
 	setPairs(h, n.Pairs)
 	h.SetCanonical(headerETag, r.text[:etagBytes])
-	if n.LastModified > 0 {
-		r.text = httprange.AppendDate(r.text[:etagBytes], n.LastModified)
+	if modified > 0 {
+		r.text = httprange.AppendDate(r.text[:etagBytes], modified)
 		h.SetCanonical(headerLastModified, r.text[etagBytes:])
 	}
 	h.SetCanonical(headerAcceptRanges, valueBytes)

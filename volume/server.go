@@ -24,6 +24,7 @@ type Server struct {
 	metrics *metrics
 	beat    *heartbeat
 	pages   map[string]page
+	keys    keyLocks
 
 	deflating *semaphore.Weighted // bytes of content whose compressed form is in memory
 
