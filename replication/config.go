@@ -48,8 +48,11 @@ func (h History) end(i int, length int64) int64 {
 	return length
 }
 
-// Divergence returns up to which offset two logs are equal, as their histories tell; 0 if they have no era in
-// common.
+// LogStart is where every log begins: its file's superblock, which is not replicated, comes before.
+const LogStart = 8
+
+// Divergence returns up to which offset two logs are equal, as their histories tell; LogStart if they have no
+// era in common.
 func Divergence(a History, aLength int64, b History, bLength int64) int64 {
 	i, k := len(a)-1, len(b)-1
 	for i >= 0 && k >= 0 {
@@ -62,7 +65,7 @@ func Divergence(a History, aLength int64, b History, bLength int64) int64 {
 			return min(a.end(i, aLength), b.end(k, bLength))
 		}
 	}
-	return 0
+	return LogStart
 }
 
 // begin returns the history with an era of epoch that starts at offset. Eras that would start there or behind
