@@ -9,6 +9,19 @@ const (
 	PathVolumeCreate = "/internal/volume/create" // master -> volume server, POST CreateVolume -> VolumeInfo
 	PathVolumeDelete = "/internal/volume/delete" // master -> volume server, POST DeleteVolume -> {}
 	PathVolumeMark   = "/internal/volume/mark"   // operator or master -> volume server, POST MarkVolume -> VolumeInfo
+
+	// PathConfigure asks the leading master to replace a configuration: volume server -> master, POST VolumeConfig
+	// with the epoch after the one that it is to replace -> VolumeConfig in force, be it that or another. A master
+	// that does not lead passes it on; 404 if there is no such volume, 503 if the outcome is not known.
+	PathConfigure = "/internal/volume/configure"
+	// PathVolumeCopies orders the primary of a volume: master -> volume server, POST ChangeCopies -> ReplicationStatus.
+	// The order is carried out over time; a server that is not the primary answers 409.
+	PathVolumeCopies = "/internal/volume/copies"
+	// PathReplicationStatus tells how a server's copy of a volume stands: GET ?volumeId= -> ReplicationStatus.
+	PathReplicationStatus = "/internal/volume/replication"
+	// PathReplicate begins a connection on which a server sends to another what concerns their common volumes:
+	// GET with Upgrade: weed-replication/1, and the sender's address in From.
+	PathReplicate = "/internal/replicate"
 )
 
 // ReplicaPlacement is a placement code as the public API spells it.
@@ -35,6 +48,40 @@ type VolumeInfo struct {
 	CompactRevision  uint16           `json:"CompactRevision"`
 	MaxKey           uint64           `json:"MaxKey,omitempty"` // highest needle key ever indexed
 	Disk             int              `json:"Disk,omitempty"`   // ordinal of the server's directory
+	// CopyEpoch is the epoch of the configuration that the copy knows; 0 if it knows none.
+	CopyEpoch uint64 `json:"CopyEpoch,omitempty"`
+	// InSync says that the copy has all that is committed in that epoch.
+	InSync bool `json:"InSync,omitempty"`
+}
+
+// VolumeConfig is the configuration of a volume: who holds it, and who of these leads.
+type VolumeConfig struct {
+	ID      uint32   `json:"id"`
+	Epoch   uint64   `json:"epoch"`
+	Primary string   `json:"primary"` // host:port
+	Members []string `json:"members"` // the primary among them
+	Copies  int      `json:"copies"`  // wanted; a request to PathConfigure need not say it
+}
+
+// ChangeCopies orders the primary to change who holds the volume.
+type ChangeCopies struct {
+	ID uint32 `json:"id"`
+	// Add is brought to the log and made a member then; it must hold the volume, be it empty. Forget takes that
+	// order back. Drop is a member to be left out, Lead one to become the primary.
+	Add    string `json:"add,omitempty"`
+	Forget string `json:"forget,omitempty"`
+	Drop   string `json:"drop,omitempty"`
+	Lead   string `json:"lead,omitempty"`
+}
+
+// ReplicationStatus is how one copy of a volume stands.
+type ReplicationStatus struct {
+	VolumeConfig
+	Role      string           `json:"role"`   // "primary", "follower", "outside"
+	InSync    bool             `json:"inSync"` // it has all that is committed; of a primary, all members have its log
+	Length    int64            `json:"length"` // of its log in bytes
+	Committed int64            `json:"committed"`
+	Learners  map[string]int64 `json:"learners,omitempty"` // of a primary: bytes that servers have that are being added
 }
 
 // Heartbeat is what a volume server tells its master every pulse.
@@ -63,6 +110,8 @@ type HeartbeatReply struct {
 	Masters              []string `json:"masters,omitempty"`
 	VolumeSizeLimitBytes uint64   `json:"volumeSizeLimitBytes"`
 	PulseMillis          int64    `json:"pulseMillis"`
+	// Configs are those of volumes that the server holds, of which it reported another epoch.
+	Configs []VolumeConfig `json:"configs,omitempty"`
 	// Resend asks for a full heartbeat at once: the master does not know this incarnation, or missed one.
 	Resend bool `json:"resend,omitempty"`
 }
@@ -73,6 +122,9 @@ type CreateVolume struct {
 	Collection  string `json:"collection"`
 	Replication string `json:"replication"`
 	TTL         string `json:"ttl"`
+	// Config is the volume's first configuration, of epoch 1. Without it the server makes an empty copy that is
+	// to be brought to the log of the others.
+	Config *VolumeConfig `json:"config,omitempty"`
 }
 
 // DeleteVolume orders a volume's files away. Collection must match, so that a stale order cannot remove a
