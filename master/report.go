@@ -157,8 +157,23 @@ func (t *term) reportCopy(server string, info wire.VolumeInfo) copyReport {
 	r.Epoch, r.Primary, r.Members = v.Epoch, v.Primary, v.Members
 	if slices.Contains(v.Members, state.ServerID(server)) && t.tree.Presence(v.ID, server).Holds {
 		r.State = v.State.String()
+		t.noteMissing(&r, v)
 	}
 	return r
+}
+
+// noteMissing adds what a server can't know of the copy that it has: that others are missing, so that nobody
+// writes to it.
+func (t *term) noteMissing(r *copyReport, v *state.Volume) {
+	var room [8]*topology.Location
+	if at, _, _ := t.tree.Lookup(v.ID, room[:0]); len(at) >= max(len(v.Members), v.Placement.Copies()) {
+		return
+	}
+	r.ReadOnly = true
+	if r.ReadOnlyReason != "" {
+		r.ReadOnlyReason += ", "
+	}
+	r.ReadOnlyReason += "copies missing"
 }
 
 // serveClusterStatus answers /cluster/status, on every master and without a leader too.

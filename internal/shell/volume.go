@@ -129,14 +129,20 @@ func stateOf(v *client.Volume) string {
 		return "writable"
 	}
 	var reasons []string
+	add := func(reason string) {
+		if reason != "" && !slices.Contains(reasons, reason) {
+			reasons = append(reasons, reason)
+		}
+	}
 	for i := range v.Copies {
-		c := &v.Copies[i]
-		if c.ReadOnly && !c.Stray && c.ReadOnlyReason != "" && !slices.Contains(reasons, c.ReadOnlyReason) {
-			reasons = append(reasons, c.ReadOnlyReason)
+		if c := &v.Copies[i]; c.ReadOnly && !c.Stray {
+			for reason := range strings.SplitSeq(c.ReadOnlyReason, ", ") {
+				add(reason)
+			}
 		}
 	}
 	if copiesOf(v) < wanted(v) {
-		reasons = append(reasons, "copies missing")
+		add("copies missing")
 	}
 	if len(reasons) == 0 {
 		return "read-only"
