@@ -80,10 +80,11 @@ func TestSizeLimit(t *testing.T) {
 func TestLimitFiles(t *testing.T) {
 	for _, text := range []string{"", "{", "[]", `{"version":2,"sizeLimitBytes":8}`, `{"version":1,"sizeLimitBytes":-8}`} {
 		disk := vfs.NewMem()
-		s, v := createTestVolume(t, disk, Config{})
+		s, _ := createTestVolume(t, disk, Config{})
 		closeStore(t, s)
 		writeTestFile(t, disk, testDir+"/"+limitName, []byte(text))
-		if s, v = openTestVolume(t, disk, Config{}); s.SizeLimitBytes() != 0 {
+		s, v := openTestVolume(t, disk, Config{})
+		if s.SizeLimitBytes() != 0 {
 			t.Errorf("%q: limit %d", text, s.SizeLimitBytes())
 		}
 		mustPut(t, v, 1, nil)
