@@ -76,7 +76,7 @@ func (t *term) serveRemove(ctx *fasthttp.RequestCtx) {
 	defer cancel()
 	peer, err := t.findMember(within, asked)
 	if err == nil && peer.Address == t.cfg.Address {
-		t.removeSelf(ctx, within)
+		t.removeSelf(within, ctx)
 		return
 	}
 	if err == nil {
@@ -92,7 +92,7 @@ func (t *term) serveRemove(ctx *fasthttp.RequestCtx) {
 
 // removeSelf hands leadership over and has the next leader take this master out, so that the others are not
 // left without a leader until they miss it.
-func (t *term) removeSelf(ctx *fasthttp.RequestCtx, within context.Context) {
+func (t *term) removeSelf(within context.Context, ctx *fasthttp.RequestCtx) {
 	leader, err := t.handOver(within, "")
 	switch {
 	case errors.Is(err, raftstore.ErrConfig):
@@ -100,7 +100,7 @@ func (t *term) removeSelf(ctx *fasthttp.RequestCtx, within context.Context) {
 	case err != nil:
 		t.fail(ctx, err)
 	default:
-		t.askLeader(ctx, within, &client.Request{Host: leader, Path: "/cluster/remove?peer=" + url.QueryEscape(t.cfg.Address)})
+		t.askLeader(within, ctx, &client.Request{Host: leader, Path: "/cluster/remove?peer=" + url.QueryEscape(t.cfg.Address)})
 	}
 }
 

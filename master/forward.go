@@ -99,14 +99,14 @@ func (m *Master) passOn(ctx *fasthttp.RequestCtx) {
 	call, cancel := to.forThis(grace)
 	defer cancel()
 	var room [8]client.Field
-	m.askLeader(ctx, call, &client.Request{
+	m.askLeader(call, ctx, &client.Request{
 		Method: view(ctx.Method()), Host: to.leader, Path: view(ctx.URI().RequestURI()),
 		ContentType: view(ctx.Request.Header.ContentType()), Body: body.Bytes, Header: putHeaders(ctx, room[:0]),
 	})
 }
 
 // askLeader answers a request by what the leader, which is the request's Host, says to it.
-func (m *Master) askLeader(ctx *fasthttp.RequestCtx, within context.Context, request *client.Request) {
+func (m *Master) askLeader(within context.Context, ctx *fasthttp.RequestCtx, request *client.Request) {
 	request.Header = append(request.Header, client.Field{Name: forwardedHeader, Value: "1"})
 	status, answer, err := m.client.Forward(within, request, nil)
 	if err != nil {

@@ -55,6 +55,8 @@
 //   - A command whose Propose returned nil is durable on a majority and is applied on every server, once
 //     per log position, in the same order.
 //   - A server alone of a list of two or more never leads a new cluster.
+//   - A server that has confirmed a leader (VerifyLeader) elects no other one while the lease runs, a restart
+//     between the two included; a leader that hands over gives its lease up before.
 //   - ErrOutcomeUnknown is the only error after which a command may be applied; commands must therefore be
 //     harmless when proposed again.
 //

@@ -67,3 +67,22 @@ func (s *Store) look() {
 		}
 	}
 }
+
+// keepQuiet keeps this server, if it comes back to others, from hearing of Raft for as long as a lease runs. Before
+// it was stopped it may have confirmed a leader that relies on it that nobody else is elected; what it remembers
+// would not keep it from a vote for another one.
+func (s *Store) keepQuiet(ctx context.Context, members []string) {
+	over := make(chan struct{})
+	s.stream.quiet = over
+	if len(members) < 2 {
+		close(over)
+		return
+	}
+	s.background.Go(func() {
+		defer close(over)
+		select {
+		case <-ctx.Done():
+		case <-time.After(s.cfg.Timeouts.Lease):
+		}
+	})
+}

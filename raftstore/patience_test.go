@@ -62,3 +62,28 @@ func TestLookingChangesNothing(t *testing.T) {
 		t.Error("the leader has changed")
 	}
 }
+
+// A server that has been restarted does not know that it has just confirmed a leader. It votes for nobody else while
+// that one may rely on it.
+func TestRestartedServerHonoursTheLease(t *testing.T) {
+	t.Parallel()
+	ns := newNodes(t, 3)
+	for _, n := range ns {
+		n.adapt = func(c *Config) { c.Timeouts = Timeouts{Heartbeat: 2 * time.Second} }
+	}
+	ns.start()
+	leader := ns.leader(t)
+	rest := ns.without(leader)
+	ns.propose(t, "a")
+	ns.agree(t, []string{"a"})
+	leader.network.isolate(leader.id, true) // as seen by the candidate
+	again, candidate := rest[0], rest[1]
+	again.stop()
+	await(t, "the other one to stand for election", func() bool { return candidate.log.count("starting election") > 0 })
+	began := time.Now()
+	again.start()
+	rest.leader(t)
+	if took := time.Since(began); took < again.Lease() {
+		t.Errorf("it has voted after %v, the lease is %v", took, again.Lease())
+	}
+}

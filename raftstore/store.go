@@ -132,6 +132,7 @@ func (s *Store) run(ctx context.Context, members []string) {
 		s.followLeadership(ctx, observations)
 	})
 	s.background.Go(func() { s.watchLeader(ctx) })
+	s.keepQuiet(ctx, members)
 	s.stream.start()
 	if len(s.peers) > 1 {
 		s.background.Go(func() { s.seekAdmission(ctx) })

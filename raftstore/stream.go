@@ -35,6 +35,7 @@ type stream struct {
 	admit     func(conn net.Conn)    // serves a connection of channelAdmit
 	origin    atomic.Pointer[origin] // only servers of this origin reach Raft; nil: none do
 	raftIn    chan net.Conn          // to raft.NetworkTransport
+	quiet     <-chan struct{}        // closed when connections may go there
 	strangers chan struct{}          // semaphore
 	done      chan struct{}          // closed by Close
 	wg        sync.WaitGroup         // accept loop and accepted connections
@@ -103,6 +104,10 @@ func (s *stream) sort(c *peerConn) {
 	case channel[0] == channelRaft:
 		if ours := s.origin.Load(); ours == nil || *ours != theirs {
 			break
+		}
+		select {
+		case <-s.quiet:
+		case <-s.done:
 		}
 		select {
 		case s.raftIn <- c:
