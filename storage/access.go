@@ -42,7 +42,7 @@ func (v *Volume) put(n *Needle, sync bool) error {
 // Errors: ErrNotFound (also for a wrong cookie), ErrReadOnly, ErrClosed, or the disk's. After any error the
 // needle is still readable.
 func (v *Volume) Delete(key blob.Key, cookie blob.Cookie) (size int64, err error) {
-	if _, ok := v.index.Get(key); !ok {
+	if _, ok := v.index.Load().Get(key); !ok {
 		return 0, ErrNotFound
 	}
 	op := operations.Get().(*operation)
@@ -58,7 +58,7 @@ func (v *Volume) Delete(key blob.Key, cookie blob.Cookie) (size int64, err error
 //
 // Errors: ErrNotFound (absent, deleted, expired, or a wrong cookie), *CorruptError, ErrClosed, or the disk's.
 func (v *Volume) Get(key blob.Key, cookie blob.Cookie, scratch []byte) (n Needle, buf []byte, err error) {
-	loc, ok := v.index.Get(key)
+	loc, ok := v.index.Load().Get(key)
 	if !ok {
 		return n, scratch, ErrNotFound
 	}
@@ -90,7 +90,7 @@ func (v *Volume) Get(key blob.Key, cookie blob.Cookie, scratch []byte) (n Needle
 // SizeOf returns the size field of the needle under key: the length in bytes of its data and attributes as
 // stored. It costs no disk access, so that a reader can choose between Get and Open.
 func (v *Volume) SizeOf(key blob.Key) (Size, bool) {
-	loc, ok := v.index.Get(key)
+	loc, ok := v.index.Load().Get(key)
 	return Size(loc.Size), ok
 }
 

@@ -40,17 +40,21 @@ type committer struct {
 	syncMu  sync.Mutex // guards syncErr; one sync at a time, so that a failure is not taken for another's
 	syncErr error      // of the first sync that failed
 
-	mu      sync.Mutex // guards waiting and closed
+	mu      sync.Mutex // guards waiting, tasks and closed
 	waiting []*operation
+	tasks   []func() // to be run by the goroutine
 	closed  bool
 
 	// Owned by the goroutine.
-	end      int64  // committed length of the log
-	lastNs   uint64 // timestamp of the last needle
-	uncut    bool   // bytes of a failed commit are still in the file behind end
+	queue    []*operation // taken, to be decided in this order
+	spare    []func()     // memory of tasks
+	end      int64        // of the log
+	lastNs   uint64       // timestamp of the last needle
+	uncut    bool         // bytes of a failed commit are still in the file behind end
 	buf      []byte
 	inBatch  map[blob.Key]*operation // latest accepted operation of a key in this commit
 	accepted []*operation
+	replica  replica
 }
 
 // operation is one put or delete on its way through the committer.
@@ -62,8 +66,16 @@ type operation struct {
 	entry  idxEntry
 	// size is the content length in bytes of what a delete removes.
 	size int64
+	age  int  // in ticks of a Replicator
+	sent bool // to other servers, so that it may come about there
 	err  error
 	done chan struct{} // capacity 1
+}
+
+// answer tells the caller what came of it. The operation is the caller's again.
+func (op *operation) answer(err error) {
+	op.err = err
+	op.done <- struct{}{}
 }
 
 var operations = sync.Pool{New: func() any { return &operation{done: make(chan struct{}, 1)} }}
@@ -112,32 +124,63 @@ func (c *committer) wakeUp() {
 	}
 }
 
+// post has the goroutine run a task, after those posted before. A closed committer runs none.
+func (c *committer) post(task func()) {
+	c.mu.Lock()
+	c.tasks = append(c.tasks, task)
+	c.mu.Unlock()
+	c.wakeUp()
+}
+
 func (c *committer) run() {
 	defer close(c.stopped)
-	var taken []*operation
 	for range c.wake {
-		for {
-			// Whoever is about to queue an operation may do so first, and share the commit.
-			runtime.Gosched()
-			c.mu.Lock()
-			taken, c.waiting = c.waiting, taken[:0]
-			closed := c.closed
-			c.mu.Unlock()
-			if len(taken) == 0 {
-				c.flushIdx()
-				if closed {
-					return
-				}
-				break
-			}
-			for rest := taken; len(rest) > 0; {
-				n := batchLength(rest)
-				c.commit(rest[:n])
-				rest = rest[n:]
-			}
-			clear(taken)
+		for c.turn() {
+		}
+		c.flushIdx()
+		c.mu.Lock()
+		closed := c.closed && len(c.waiting) == 0
+		c.mu.Unlock()
+		if closed {
+			c.giveUp()
+			return
 		}
 	}
+}
+
+// turn runs the tasks and decides the next operations; false says that there was nothing to do.
+func (c *committer) turn() bool {
+	// Whoever is about to queue an operation may do so first, and share the commit.
+	runtime.Gosched()
+	c.mu.Lock()
+	tasks := c.tasks
+	c.tasks = c.spare[:0]
+	c.queue = append(c.queue, c.waiting...)
+	clear(c.waiting)
+	c.waiting = c.waiting[:0]
+	c.mu.Unlock()
+	for _, task := range tasks {
+		task()
+	}
+	clear(tasks)
+	c.spare = tasks
+	if c.replica.r != nil {
+		c.persistReplica()
+		return c.propose() || len(tasks) > 0 || c.idleReplica()
+	}
+	n := batchLength(c.queue)
+	if n > 0 {
+		c.commit(c.queue[:n])
+		c.drop(n)
+	}
+	return n > 0 || len(tasks) > 0
+}
+
+// drop takes the first operations out of the queue.
+func (c *committer) drop(n int) {
+	rest := copy(c.queue, c.queue[n:])
+	clear(c.queue[rest:])
+	c.queue = c.queue[:rest]
 }
 
 // batchLength returns how many of the operations go into one commit.
@@ -169,6 +212,10 @@ func (c *committer) commit(batch []*operation) {
 	for _, op := range batch {
 		op.done <- struct{}{}
 	}
+	c.forgetAccepted()
+}
+
+func (c *committer) forgetAccepted() {
 	clear(c.accepted)
 	c.accepted = c.accepted[:0]
 }
@@ -217,6 +264,9 @@ func (c *committer) admit(op *operation, end int64) error {
 	if err := c.v.denies(op.delete); err != nil {
 		return err
 	}
+	if c.replica.noPuts != nil && !op.delete {
+		return c.replica.noPuts
+	}
 	if before := c.inBatch[op.needle.Key]; before != nil {
 		switch {
 		case op.delete && (before.delete || before.needle.Cookie != op.needle.Cookie):
@@ -238,7 +288,7 @@ func (c *committer) admit(op *operation, end int64) error {
 
 // admitAgainstDisk compares the operation with the needle that the index knows under its key.
 func (c *committer) admitAgainstDisk(op *operation) error {
-	loc, ok := c.v.index.Get(op.needle.Key)
+	loc, ok := c.v.index.Load().Get(op.needle.Key)
 	if !ok {
 		if op.delete {
 			return ErrNotFound

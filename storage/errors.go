@@ -22,6 +22,13 @@ var (
 	ErrTooLarge = errors.New("too large for a needle")
 	// ErrCorrupt: bytes on disk are not what was written. Errors of this kind are *CorruptError.
 	ErrCorrupt = errors.New("corrupt")
+	// ErrWait: a Replicator takes nothing now, but will soon.
+	ErrWait = errors.New("wait")
+	// ErrUnsettled: a replicated volume took nothing for too long. The operation changed nothing.
+	ErrUnsettled = errors.New("the copies of the volume are not in touch: nothing was changed, try again in a moment")
+	// ErrOutcomeUnknown: it was not settled in time whether a replicated operation has happened. It will be settled
+	// in the same way on all copies.
+	ErrOutcomeUnknown = errors.New("outcome unknown: the copies of the volume are out of touch, and will settle it alike")
 	// ErrClosed: the volume or store was closed.
 	ErrClosed = errors.New("closed")
 	// ErrVolumeExists: a volume of that id is here already.

@@ -173,6 +173,20 @@ func (w *idxWriter) flush() error {
 	return w.err
 }
 
+// truncate cuts the file, durably.
+func (w *idxWriter) truncate(to int64) error {
+	err := w.f.Truncate(to)
+	if err == nil {
+		err = w.f.Sync()
+	}
+	if err != nil {
+		w.err = fmt.Errorf("cut %s: %w", w.f.Name(), err)
+		return w.err
+	}
+	w.at, w.dirty = to, false
+	return nil
+}
+
 // sync flushes and makes the file durable.
 func (w *idxWriter) sync() error {
 	if err := w.flush(); err != nil || !w.dirty {

@@ -80,7 +80,7 @@ func (v *Volume) Stat(key blob.Key, cookie blob.Cookie) (*Blob, error) {
 
 // stat also returns the record's place in the log, in units of needleAlignment.
 func (v *Volume) stat(key blob.Key, cookie blob.Cookie) (b *Blob, place uint32, err error) {
-	loc, ok := v.index.Get(key)
+	loc, ok := v.index.Load().Get(key)
 	if !ok {
 		return nil, 0, ErrNotFound
 	}

@@ -34,6 +34,8 @@ type meta struct {
 	// foreign volume. It stays true for ever: whatever the files gain later, their first bytes were complete
 	// and durable up to these lengths.
 	Clean *cleanMark `json:"clean,omitempty"`
+	// Replication is what a Replicator keeps.
+	Replication json.RawMessage `json:"replication,omitempty"`
 }
 
 type cleanMark struct {

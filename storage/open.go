@@ -22,8 +22,8 @@ func openVolume(fsys vfs.FS, dir string, id blob.VolumeID, collection string, cf
 		base:       path.Join(dir, blob.VolumeFileName(collection, id)),
 		fs:         fsys,
 		cfg:        cfg,
-		index:      index.New(),
 	}
+	v.index.Store(index.New())
 	if v.dat, err = v.openFile(".dat", 0); err != nil {
 		return nil, err
 	}
@@ -167,13 +167,7 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 		check.looseBytes, check.looseLength = v.meta.Clean.IdxBytes, v.meta.Clean.DatBytes
 	}
 	loader := index.NewLoader()
-	load, err := loadIdx(r.idx, check, func(e idxEntry) {
-		if e.deleted() {
-			loader.Delete(e.key)
-		} else {
-			loader.Put(e.key, index.Location{Offset: e.offset, Size: uint32(e.size)})
-		}
-	})
+	load, err := loadIdx(r.idx, check, func(e idxEntry) { e.loadInto(loader) })
 	if err != nil {
 		return load, err
 	}
@@ -203,10 +197,7 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 		}
 	}
 	if !bad {
-		var replaced index.Replaced
-		v.index, replaced = loader.Map()
-		v.stats.deletedCount.Store(uint64(replaced.Count))
-		v.stats.deletedBytes.Store(uint64(replaced.Bytes))
+		v.publishIndex(loader)
 		return load, nil
 	}
 	v.cfg.Logger.Warn("index file does not belong to the log, or is damaged, and is rebuilt", "volume", v.id)
@@ -217,6 +208,22 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 		}
 	}
 	return idxLoad{logEnd: check.firstNeedle}, nil
+}
+
+func (e idxEntry) loadInto(loader *index.Loader) {
+	if e.deleted() {
+		loader.Delete(e.key)
+	} else {
+		loader.Put(e.key, index.Location{Offset: e.offset, Size: uint32(e.size)})
+	}
+}
+
+// publishIndex makes what was loaded the index.
+func (v *Volume) publishIndex(loader *index.Loader) {
+	m, replaced := loader.Map()
+	v.index.Store(m)
+	v.stats.deletedCount.Store(uint64(replaced.Count))
+	v.stats.deletedBytes.Store(uint64(replaced.Bytes))
 }
 
 func (v *Volume) pointsToItsNeedle(e idxEntry) (bool, error) {
@@ -283,7 +290,7 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 
 // cookieOf returns the cookie of the needle that the index knows under key.
 func (v *Volume) cookieOf(key blob.Key) (cookie blob.Cookie, ok bool, err error) {
-	loc, ok := v.index.Get(key)
+	loc, ok := v.index.Load().Get(key)
 	if !ok {
 		return 0, false, nil
 	}
@@ -344,9 +351,9 @@ func (v *Volume) apply(e idxEntry) {
 	var old index.Location
 	var replaced bool
 	if e.deleted() {
-		old, replaced = v.index.Delete(e.key)
+		old, replaced = v.index.Load().Delete(e.key)
 	} else {
-		old, replaced = v.index.Put(e.key, index.Location{Offset: e.offset, Size: uint32(e.size)})
+		old, replaced = v.index.Load().Put(e.key, index.Location{Offset: e.offset, Size: uint32(e.size)})
 	}
 	if replaced {
 		v.stats.deletedCount.Add(1)

@@ -24,7 +24,7 @@ type Volume struct {
 	cfg        Config
 	superblock Superblock
 	dat        vfs.File
-	index      *index.Map
+	index      atomic.Pointer[index.Map] // replaced when the log is cut below what was published
 	committer  *committer
 	verified   verifiedSet
 	readOnly   causes
@@ -88,12 +88,12 @@ func (v *Volume) Status() VolumeStatus {
 		Version:      v.superblock.Version,
 		Revision:     v.superblock.Revision,
 		SizeBytes:    v.stats.length.Load(),
-		Live:         v.index.Len(),
+		Live:         v.index.Load().Len(),
 		DeletedCount: v.stats.deletedCount.Load(),
 		DeletedBytes: v.stats.deletedBytes.Load(),
-		MaxKey:       v.index.MaxKey(),
+		MaxKey:       v.index.Load().MaxKey(),
 		ReadOnly:     v.readOnly.load(),
-		IndexBytes:   v.index.Bytes(),
+		IndexBytes:   v.index.Load().Bytes(),
 	}
 	if at := v.stats.modifiedAtUnix.Load(); at != 0 {
 		s.ModifiedAt = time.Unix(at, 0)
