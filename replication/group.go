@@ -38,6 +38,7 @@ type Group struct {
 	durable   Durable
 	role      Role
 	length    int64 // of the log, with what is being written
+	whole     int64 // end of its last whole record
 	persisted int64 // up to where it is durable
 	committed int64
 	cuts      int
@@ -53,7 +54,8 @@ type Group struct {
 	helloAt   Instant // when it last turned to the primary
 
 	// Of the primary.
-	active   bool // all members have its log: the epoch has begun
+	active   bool    // all members have its log: the epoch has begun
+	proposed []int64 // ends of proposals that are not committed, in order
 	progress map[Server]*progress
 	learners []Server // to be made members
 	wishes   wishes
@@ -83,7 +85,7 @@ type reading struct {
 func NewGroup(v blob.VolumeID, self Server, leases *Leases, kept Durable, length int64, fresh bool, now Instant) *Group {
 	g := &Group{
 		volume: v, self: self, leases: leases, times: leases.times, bugs: leases.bugs,
-		durable: kept, length: length, persisted: length, since: now,
+		durable: kept, length: length, whole: length, persisted: length, since: now,
 	}
 	if fresh {
 		g.committed = length
@@ -200,7 +202,7 @@ func (g *Group) save() { g.emit(Effect{Kind: EffectSave, Durable: g.durable}) }
 
 func (g *Group) cut(to int64) {
 	if g.length > to {
-		g.length, g.persisted = to, min(g.persisted, to)
+		g.length, g.whole, g.persisted = to, min(g.whole, to), min(g.persisted, to)
 		g.cuts++
 		g.emit(Effect{Kind: EffectCut, Offset: to, Cuts: g.cuts})
 	}
@@ -308,6 +310,10 @@ func (g *Group) Failed(now Instant) []Effect {
 	g.tick(now)
 	return g.flush()
 }
+
+// Whole tells the group where the last whole record of its log ends, after an EffectWrite. What is behind that
+// has not been acknowledged by anybody: a primary does not build on it.
+func (g *Group) Whole(offset int64) { g.whole = offset }
 
 // Persisted tells the group that its log is durable up to a length, if it was not cut since: cuts is that of the
 // effect that wrote it, or of Status when it was proposed.

@@ -35,6 +35,8 @@ const (
 
 // lead begins the epoch as its primary: the log as it is becomes that of all members.
 func (g *Group) lead(now Instant) {
+	g.cut(g.whole)
+	g.proposed = g.proposed[:0]
 	epoch := g.durable.Config.Epoch
 	if g.durable.History.Last().Epoch < epoch {
 		g.durable.History = g.durable.History.begin(epoch, g.length)
@@ -133,10 +135,16 @@ func (g *Group) advance(now Instant) {
 			to = min(to, p.acked)
 		}
 	}
-	if to < g.durable.History.Last().Start {
+	start := g.durable.History.Last().Start
+	if to < start {
 		return
 	}
-	g.commit(to)
+	whole := max(g.committed, start) // operations are committed as a whole
+	for len(g.proposed) > 0 && g.proposed[0] <= to {
+		whole = g.proposed[0]
+		g.proposed = append(g.proposed[:0], g.proposed[1:]...)
+	}
+	g.commit(whole)
 	if !g.active {
 		g.active = true
 		g.emit(Effect{Kind: EffectReady})
@@ -172,6 +180,8 @@ func (g *Group) Propose(n int64, puts bool, now Instant) (offset int64, effects 
 	}
 	offset = g.length
 	g.length += n
+	g.whole = g.length
+	g.proposed = append(g.proposed, g.length)
 	for _, m := range g.members {
 		g.ship(m.server, g.progress[m.server])
 	}
