@@ -12,6 +12,7 @@ import (
 // Group is what the cluster's records say of a volume. The tree does not change Members.
 type Group struct {
 	Key      LayoutKey
+	Epoch    uint64   // of the configuration; copies that know another one count for nothing. 0: none do
 	Members  []string // URLs of the servers that hold it, the primary first
 	Open     bool     // it may take blobs when all members hold it and none is in the way
 	ReadOnly bool     // copies that are only assumed take none
@@ -25,11 +26,11 @@ func (t *Tree) Bind(id blob.VolumeID, g Group) {
 	v := t.volumes[id]
 	if v == nil {
 		v = t.newVolume(id, g.Key)
-	} else if v.layout.key == g.Key && v.open == g.Open && slices.Equal(v.members, g.Members) {
+	} else if v.layout.key == g.Key && v.open == g.Open && v.epoch == g.Epoch && slices.Equal(v.members, g.Members) {
 		return
 	}
 	t.withdraw(v)
-	v.members, v.open = g.Members, g.Open
+	v.members, v.open, v.epoch = g.Members, g.Open, g.Epoch
 	for _, r := range slices.Clone(v.copies) {
 		if v.layout.key != g.Key || !v.admits(r.node) {
 			t.expel(r)
@@ -47,6 +48,7 @@ func (t *Tree) Bind(id blob.VolumeID, g Group) {
 	if g.Open {
 		t.assumeCopies(v, g.ReadOnly)
 	}
+	t.noteOutdated(v)
 	t.settleState(v)
 }
 
@@ -137,6 +139,8 @@ type Presence struct {
 	// SizeBytes and Revision are those of the copy, when it has been reported.
 	SizeBytes uint64
 	Revision  uint16
+	Epoch     uint64 // that the copy knows
+	InSync    bool   // it has all that is committed in the epoch on record
 	// LastSeen is when a server was heard of last that is not here: zero for one that said goodbye, and for
 	// one that was never here.
 	LastSeen time.Time
@@ -153,6 +157,7 @@ func (t *Tree) Presence(id blob.VolumeID, url string) Presence {
 	p := Presence{Here: true, Heard: n.heard}
 	if r := n.volumes[id]; r != nil {
 		p.Holds, p.SizeBytes, p.Revision = true, r.sizeBytes, r.compactRevision
+		p.Epoch, p.InSync = r.epoch, n.heard && r.epoch == r.volume.epoch && r.inSync
 	}
 	return p
 }

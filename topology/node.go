@@ -46,11 +46,14 @@ type node struct {
 	// settled holds the copies made by our own orders and not yet seen in a heartbeat: a full heartbeat
 	// that was sent before the order must not take them out again. nil while there are none.
 	settled map[blob.VolumeID]time.Time
+	// outdated holds at least the copies that know another epoch than their volume is in.
+	outdated map[blob.VolumeID]struct{}
+	draining bool // nothing new is put here
 }
 
 // free returns the slots that a new volume may take; it is placed on nothing that is only assumed.
 func (n *node) free() int {
-	if !n.heard {
+	if !n.heard || n.draining {
 		return 0
 	}
 	return max(0, n.max-len(n.volumes)-len(n.strays)-n.reserved)
@@ -101,7 +104,7 @@ func (t *Tree) attach(at *Location) *node {
 		r = &rack{name: at.Rack, center: center, nodes: map[string]*node{}}
 		center.racks[at.Rack] = r
 	}
-	n := &node{at: at, rack: r, volumes: map[blob.VolumeID]*replica{}}
+	n := &node{at: at, rack: r, volumes: map[blob.VolumeID]*replica{}, draining: t.draining[at.URL]}
 	r.nodes[at.URL] = n
 	t.nodes[at.URL] = n
 	t.present.Store(at.URL, at)

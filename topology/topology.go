@@ -9,8 +9,9 @@
 //
 // Invariants:
 //   - A server's free slots are its slots less its copies and its reservations, never below zero.
-//   - A volume is writable only while it has all its copies, each below the size limit and none
-//     read-only, and is not bound as one that is closed. Only writable volumes are picked.
+//   - A volume is writable only while it has all its copies, each below the size limit, none read-only, all in
+//     sync in the epoch of its record and none on a server that is being drained, and is not bound as one that is
+//     closed. Only writable volumes are picked.
 //   - The copies of a bound volume are on its members and of its layout, all others are strays.
 //   - Of the writable volumes of a layout (collection, placement, ttl) few are active, and only active
 //     ones are picked: each directory of a server that holds a writable volume holds an active one, and
@@ -135,6 +136,7 @@ type Tree struct {
 	volumes     map[blob.VolumeID]*volume
 	strays      map[blob.VolumeID][]*stray // copies that are none of the volume of their id
 	silent      map[string]time.Time       // when a server that expired was heard of last, by URL
+	draining    map[string]bool            // URLs of servers that get nothing new, here or not
 	area                                   // sums over all data centers
 
 	present sync.Map // URL -> *Location of all nodes
@@ -154,6 +156,7 @@ func New(cfg Config) *Tree {
 		volumes:     map[blob.VolumeID]*volume{},
 		strays:      map[blob.VolumeID][]*stray{},
 		silent:      map[string]time.Time{},
+		draining:    map[string]bool{},
 		layouts:     map[LayoutKey]*layout{},
 	}
 }

@@ -16,6 +16,7 @@ type volume struct {
 	crowded  bool // writable, and a copy is near the size limit
 	open     bool // may take blobs, as far as its copies can
 	layout   *layout
+	epoch    uint64     // of the configuration; 0 while none is known
 	members  []string   // URLs of the servers that hold it, the primary first; nil while it is not bound
 	copies   []*replica // ordered by URL
 	target   *Target    // while active
@@ -38,6 +39,8 @@ type replica struct {
 	compactRevision uint16
 	version         uint8
 	readOnly        bool
+	inSync          bool
+	epoch           uint64 // that the server knows
 }
 
 // stray is a copy that is none of the volume of its id: it contradicts it, or its server is no member.
@@ -73,12 +76,18 @@ func (v *volume) health(limitBytes uint64) (writable, crowded bool) {
 		return false, false
 	}
 	for _, r := range v.copies {
-		if r.readOnly || r.sizeBytes >= limitBytes {
+		if r.readOnly || r.sizeBytes >= limitBytes || !r.counts() || r.node.draining {
 			return false, false
 		}
 		crowded = crowded || r.sizeBytes >= limitBytes/100*crowdedPercent
 	}
 	return true, crowded
+}
+
+// counts reports whether a copy is known to have all that is committed in the volume's epoch. One that is only
+// assumed to be there is taken to be as it should, as is one on a server that tells nothing of epochs.
+func (r *replica) counts() bool {
+	return r.volume.epoch == 0 || !r.node.heard || r.epoch == 0 || r.epoch == r.volume.epoch && r.inSync
 }
 
 // settleState brings the layout in line with the volume's health.
@@ -199,6 +208,7 @@ func (t *Tree) put(n *node, info *wire.VolumeInfo, round uint32) *Conflict {
 		r.disk = disk
 	}
 	r.take(info, round)
+	n.noteOutdated(v, info.CopyEpoch)
 	t.settleState(v)
 	return nil
 }
@@ -224,6 +234,9 @@ func (t *Tree) refuse(n *node, info *wire.VolumeInfo, round uint32, known bool, 
 		t.dropReplica(r)
 	}
 	t.keepAside(n, *info, round)
+	if v := t.volumes[id]; v != nil {
+		n.noteOutdated(v, info.CopyEpoch)
+	}
 	if known {
 		return nil
 	}
@@ -248,6 +261,7 @@ func (r *replica) take(info *wire.VolumeInfo, round uint32) {
 	r.maxKey, r.modifiedAt = info.MaxKey, info.ModifiedAtSecond
 	r.compactRevision, r.version = info.CompactRevision, uint8(info.Version)
 	r.readOnly, r.round = info.ReadOnly, round
+	r.epoch, r.inSync = info.CopyEpoch, info.InSync
 	if r.readOnlyReason != info.ReadOnlyReason {
 		r.readOnlyReason = info.ReadOnlyReason
 	}
@@ -266,5 +280,6 @@ func (r *replica) info() wire.VolumeInfo {
 		TTL: key.TTL.String(), Version: int(r.version), FileCount: r.fileCount, DeleteCount: r.deleteCount,
 		DeletedByteCount: r.deletedBytes, ReadOnly: r.readOnly, ReadOnlyReason: r.readOnlyReason,
 		ModifiedAtSecond: r.modifiedAt, CompactRevision: r.compactRevision, MaxKey: r.maxKey, Disk: int(r.disk),
+		CopyEpoch: r.epoch, InSync: r.inSync,
 	}
 }
