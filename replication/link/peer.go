@@ -1,0 +1,283 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"weed/replication"
+)
+
+// keepFrames is the longest queue whose memory is kept for the next one.
+const keepFrames = 1024
+
+// A peer is a server to which frames go. Its writer goroutine, run, owns the connection.
+type peer struct {
+	links *Links
+	to    replication.Server
+	count counters
+
+	mu        sync.Mutex // guards the rest
+	wake      sync.Cond  // the writer waits for it while idle
+	idle      bool
+	queue     []Frame
+	refusing  bool // there is no connection and none is tried for now
+	wanted    bool // something was dropped since the last attempt to connect
+	connected bool
+	broken    bool // the other end has closed the connection
+	closed    bool
+}
+
+func newPeer(l *Links, to replication.Server) *peer {
+	p := &peer{links: l, to: to}
+	p.wake.L = &p.mu
+	return p
+}
+
+func (p *peer) send(frames []Frame) {
+	p.mu.Lock()
+	room := p.links.cfg.QueueFrames - len(p.queue)
+	if p.refusing || p.closed {
+		p.wanted, room = true, 0
+	}
+	if n := len(frames) - room; n > 0 {
+		p.count.dropped.Add(uint64(n))
+		frames = frames[:room]
+	}
+	p.queue = append(p.queue, frames...)
+	wake := p.idle
+	p.idle = false
+	p.mu.Unlock()
+	if wake {
+		p.wake.Signal()
+	}
+}
+
+func (p *peer) status() Peer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Peer{
+		Server: p.to, Connected: p.connected, Queued: len(p.queue), Frames: p.count.frames.Load(),
+		Bytes: p.count.bytes.Load(), Writes: p.count.writes.Load(), Dropped: p.count.dropped.Load(),
+	}
+}
+
+func (p *peer) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.wake.Broadcast()
+}
+
+// run connects whenever there is something to send, until Close.
+func (p *peer) run() {
+	cfg := &p.links.cfg
+	log := cfg.Logger.With("server", p.to)
+	var backoff time.Duration
+	for p.await() {
+		conn, err := p.connect()
+		began := time.Now()
+		if err == nil {
+			log.Info("replication: connected")
+			err = p.converse(conn)
+		}
+		if p.links.ctx.Err() == nil && (conn != nil || backoff == 0) { // tell the first of many failures in a row
+			log.Warn("replication: no connection", "err", err)
+		}
+		if backoff = max(2*backoff, cfg.MinBackoff); time.Since(began) > cfg.MaxBackoff {
+			backoff = 0
+		}
+		backoff = min(backoff, cfg.MaxBackoff)
+		p.rest(backoff)
+	}
+}
+
+// await waits until a connection is wanted. It reports false after Close.
+func (p *peer) await() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.queue) == 0 && !p.wanted && !p.closed {
+		p.idle = true
+		p.wake.Wait()
+	}
+	p.idle, p.wanted = false, false
+	return !p.closed
+}
+
+// rest drops what could not be sent, and what comes in the time until the next attempt.
+func (p *peer) rest(pause time.Duration) {
+	p.mu.Lock()
+	p.wanted = p.wanted || len(p.queue) > 0
+	p.count.dropped.Add(uint64(len(p.queue)))
+	p.queue = nil
+	p.refusing = pause > 0
+	p.mu.Unlock()
+	if pause == 0 {
+		return
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.links.ctx.Done():
+	}
+	p.mu.Lock()
+	p.refusing = false
+	p.mu.Unlock()
+}
+
+func (p *peer) connect() (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(p.links.ctx, p.links.cfg.DialTimeout)
+	defer cancel()
+	conn, err := p.links.cfg.Dial(ctx, string(p.to))
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // the handshake too ends with ctx
+	err = Upgrade(conn, p.to, p.links.cfg.Self)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = limitSilence(conn, p.links.cfg.StallTimeout)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// converse writes what is sent until the connection ends, and tells why it did.
+func (p *peer) converse(conn net.Conn) error {
+	p.mu.Lock()
+	p.connected, p.broken = true, false
+	p.mu.Unlock()
+	stop := context.AfterFunc(p.links.ctx, func() { _ = conn.Close() })
+	watched := make(chan error, 1)
+	go func() { watched <- p.watch(conn) }()
+
+	w := writer{conn: conn, peer: p, timeout: p.links.cfg.StallTimeout}
+	var err error
+	for batch := p.take(nil); batch != nil && err == nil; batch = p.take(batch) {
+		err = w.write(batch)
+	}
+	stop()
+	_ = conn.Close()
+	ended := <-watched
+	p.mu.Lock()
+	p.connected = false
+	p.mu.Unlock()
+	if err == nil {
+		err = ended
+	}
+	return err
+}
+
+// watch waits for the end of a connection on which the other has nothing to say.
+func (p *peer) watch(conn net.Conn) error {
+	var b [1]byte
+	n, err := conn.Read(b[:])
+	if n > 0 {
+		err = errors.New("the other end writes on a connection that it only reads")
+	}
+	_ = conn.Close() // a write that waits ends too
+	p.mu.Lock()
+	p.broken = true
+	p.mu.Unlock()
+	p.wake.Broadcast()
+	return err
+}
+
+// take returns all that waits, as soon as there is something, and makes the queue's memory of what was done. It
+// returns nil when the connection has ended.
+func (p *peer) take(done []Frame) []Frame {
+	clear(done)
+	if cap(done) > keepFrames {
+		done = nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.queue) == 0 && !p.broken && !p.closed {
+		p.idle = true
+		p.wake.Wait()
+	}
+	p.idle = false
+	if p.broken || p.closed {
+		return nil
+	}
+	batch := p.queue
+	p.queue = done[:0]
+	return batch
+}
+
+// A writer puts frames on one connection.
+type writer struct {
+	conn    net.Conn
+	peer    *peer
+	timeout time.Duration
+	by      time.Time // the deadline that is set
+}
+
+// write sends frames by as few system calls as their size allows.
+func (w *writer) write(batch []Frame) error {
+	out, frames := takeBuffer(batchBytes), 0
+	defer func() { out.release() }()
+	for i := range batch {
+		f := &batch[i]
+		need := f.bound()
+		if len(out.b)+need > cap(out.b) {
+			if err := w.flush(out, frames); err != nil {
+				w.peer.count.dropped.Add(uint64(len(batch) - i))
+				return err
+			}
+			frames = 0
+			if need > cap(out.b) {
+				out.release()
+				out = takeBuffer(need)
+			}
+		}
+		b, err := appendFrame(out.b, f, w.peer.links.cfg.Source)
+		if err != nil {
+			w.peer.count.dropped.Add(1)
+			w.peer.links.cfg.Logger.Warn("replication: can't send a message", "server", w.peer.to, "err", err)
+			continue
+		}
+		out.b = b
+		frames++
+	}
+	return w.flush(out, frames)
+}
+
+// flush writes a buffer. As long as the other end takes something, it may take its time.
+func (w *writer) flush(out *buffer, frames int) error {
+	p := out.b
+	out.b = out.b[:0]
+	if len(p) == 0 {
+		return nil
+	}
+	count, size := &w.peer.count, len(p)
+	for {
+		if now := time.Now(); w.by.Sub(now) < w.timeout/2 { // moving a deadline costs more than looking at the clock
+			w.by = now.Add(w.timeout)
+			if err := w.conn.SetWriteDeadline(w.by); err != nil {
+				return err
+			}
+		}
+		n, err := w.conn.Write(p)
+		switch {
+		case err == nil:
+			count.frames.Add(uint64(frames))
+			count.bytes.Add(uint64(size))
+			count.writes.Add(1)
+			return nil
+		case n == 0 || !errors.Is(err, os.ErrDeadlineExceeded):
+			count.dropped.Add(uint64(frames))
+			return err
+		}
+		p = p[n:]
+	}
+}
