@@ -34,7 +34,8 @@ type outgoing struct {
 	body   []byte
 	stream *source // instead of body
 	// idempotent allows to send the request once more over another connection.
-	idempotent bool
+	idempotent  bool
+	answerField func(name, value []byte) // see Request
 }
 
 // conn is one kept-alive connection. Between pool.get and finish it belongs to one goroutine.

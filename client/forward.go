@@ -31,6 +31,8 @@ type Request struct {
 	// Idempotent allows to send the request once more when it went out over a kept-alive connection that
 	// the server had closed before the first byte of an answer.
 	Idempotent bool
+	// AnswerField, if there is one, is called with each field of the answer's header. It must not keep the slices.
+	AnswerField func(name, value []byte)
 }
 
 // Forward sends one request to one server as it is and appends the body of the answer, at most 64 MiB, to
@@ -41,7 +43,7 @@ type Request struct {
 // fasthttp.RequestCtx as ctx (see Contexts in the package comment) but a context of their own.
 func (c *Client) Forward(ctx context.Context, r *Request, dst []byte) (status int, body []byte, err error) {
 	o := outgoing{method: r.Method, host: r.Host, path: r.Path, mime: r.ContentType, header: r.Header,
-		body: r.Body, idempotent: r.Idempotent}
+		body: r.Body, idempotent: r.Idempotent, answerField: r.AnswerField}
 	if o.method == "" {
 		o.method = fasthttp.MethodPost
 	}
@@ -106,6 +108,11 @@ func (c *Client) call(ctx context.Context, o *outgoing, dst []byte, limit int64)
 		return 0, dst[:0], err
 	}
 	status := cn.head.StatusCode()
+	if o.answerField != nil {
+		for name, value := range cn.head.All() {
+			o.answerField(name, value)
+		}
+	}
 	body, err := cn.appendBody(dst[:0], o.method, limit)
 	cn.finish(err == nil)
 	if err != nil {

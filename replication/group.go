@@ -239,6 +239,9 @@ func (g *Group) adopt(c Config, now Instant) {
 	if old.Has(g.self) && g.complete() && c.Has(g.self) && c.Epoch == old.Epoch+1 {
 		next.Complete = c.Epoch
 	}
+	if len(c.Members) == 1 && c.Has(g.self) {
+		next.Complete = c.Epoch // who is left alone has everything, or all that is left of it
+	}
 	next.Config = c
 	wasPrimary := g.role == Primary && !g.returning
 	for i := range g.members {
@@ -311,7 +314,7 @@ func (g *Group) Failed(now Instant) []Effect {
 	return g.flush()
 }
 
-// Whole tells the group where the last whole record of its log ends, after an EffectWrite. What is behind that
+// Whole tells the group where the last whole record of its log ends, after EffectWrite and EffectCut. What is behind that
 // has not been acknowledged by anybody: a primary does not build on it.
 func (g *Group) Whole(offset int64) { g.whole = offset }
 
@@ -328,6 +331,17 @@ func (g *Group) Persisted(cuts int, length int64, now Instant) []Effect {
 		}
 	}
 	return g.flush()
+}
+
+// AllPersisted is Persisted for all that was written and proposed.
+func (g *Group) AllPersisted(now Instant) []Effect { return g.Persisted(g.cuts, g.length, now) }
+
+// Leave ends this server's part: the volume is deleted here. The group is not to be used any more.
+func (g *Group) Leave() {
+	for i := range g.members {
+		g.leases.claim(g.volume, 0, g.members[i].server)
+	}
+	g.reading.Store(&reading{})
 }
 
 // Receive takes a message of another server.

@@ -84,7 +84,7 @@ func (r *chunksReader) open() error {
 	c := &r.chunks[i]
 	start, length := r.at-c.Offset, min(c.end(), r.end)-r.at
 	var err error
-	if v, ok := r.server.store.Volume(c.id.Volume); ok {
+	if v, ok := r.server.sureOf(c.id); ok {
 		r.body, err = openLocalChunk(v, c, start, length)
 	} else {
 		r.body, err = r.server.openRemoteChunk(c, start, length)
@@ -182,7 +182,7 @@ func (s *Server) deleteChunks(m *manifest) error {
 }
 
 func (s *Server) deleteChunk(ctx context.Context, id blob.FileID) error {
-	if v, ok := s.store.Volume(id.Volume); ok {
+	if v, ok := s.store.Volume(id.Volume); ok && s.leads(id.Volume) {
 		if _, err := v.Delete(id.Key, id.Cookie); err != nil && !isNotFound(err) {
 			return fmt.Errorf("delete chunk %s: %w", id, err)
 		}

@@ -29,6 +29,7 @@ type Config struct {
 	MinFreePercent     float64 // below it, that disk takes no puts and no new volumes; 0 turns the check off
 	ReadRedirect       bool    // send reads of volumes that are not here to a holder
 	Pulse              time.Duration
+	Lease              time.Duration // that servers which share volumes give each other; 3 s
 	IdleTimeout        time.Duration
 	MaxConns           int // open connections; what the limit of open files allows by default
 

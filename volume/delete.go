@@ -16,6 +16,9 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 	if !ok {
 		return
 	}
+	if s.passOn(ctx, p.Volume) {
+		return
+	}
 	b, err := v.Stat(p.Key, p.Cookie)
 	if err != nil {
 		s.failDelete(ctx, err)

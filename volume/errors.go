@@ -8,6 +8,7 @@ import (
 	"weed/internal/httprange"
 	"weed/internal/httpx"
 	"weed/internal/upload"
+	"weed/replication"
 	"weed/storage"
 )
 
@@ -33,7 +34,12 @@ var errorTable = httpx.ErrorTable{
 	{Kind: storage.ErrTooLarge, Status: fasthttp.StatusRequestEntityTooLarge},
 	{Kind: storage.ErrNoSpace, Status: fasthttp.StatusInsufficientStorage, Text: "the disk is full: free some room or ask for another volume"},
 	{Kind: storage.ErrFull, Status: fasthttp.StatusServiceUnavailable, Text: "the volume is full: ask the master for another one", RetryAfterSeconds: 1},
-	{Kind: errCopies, Status: fasthttp.StatusServiceUnavailable},
+	{Kind: replication.ErrCopies, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 5},
+	{Kind: replication.ErrNotPrimary, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 1,
+		Text: "another copy of the volume has just taken the lead: try again"},
+	{Kind: storage.ErrUnsettled, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 1},
+	{Kind: storage.ErrOutcomeUnknown, Status: fasthttp.StatusGatewayTimeout},
+	{Kind: storage.ErrWait, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 1, Text: unsureText},
 	{Kind: storage.ErrReadOnly, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 5},
 	{Kind: storage.ErrClosed, Status: fasthttp.StatusServiceUnavailable, Text: "the volume is being closed: try again", RetryAfterSeconds: 1},
 	{Kind: storage.ErrVolumeExists, Status: fasthttp.StatusConflict},

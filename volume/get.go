@@ -46,20 +46,18 @@ func (s *Server) get(ctx *fasthttp.RequestCtx, path []byte) {
 	}
 	r := readers.Get().(*reader)
 	defer r.release()
-	size, ok := v.SizeOf(p.Key)
-	if !ok {
-		s.fail(ctx, storage.ErrNotFound)
-		return
-	}
 	var c content
-	if size <= copyLimitBytes {
-		r.needle, r.buf, err = v.Get(p.Key, p.Cookie, r.buf)
-		c = content{needle: &r.needle, size: int64(len(r.needle.Data))}
-	} else {
-		var b *storage.Blob
-		if b, err = v.Open(p.Key, p.Cookie); err == nil {
-			c = content{needle: &b.Needle, blob: b, size: b.DataSize()}
+	copied := s.node.Replica(p.Volume)
+	for unsure := true; unsure; {
+		if err = s.settle(copied, v, p.Key); err == nil {
+			c, err = r.find(v, &p)
 		}
+		var again bool
+		if ok, again = s.confirm(copied); !ok && !again {
+			s.redirectUnsure(ctx, copied)
+			return
+		}
+		unsure = again
 	}
 	if err != nil {
 		s.fail(ctx, err)
@@ -70,6 +68,23 @@ func (s *Server) get(ctx *fasthttp.RequestCtx, path []byte) {
 		return
 	}
 	s.send(ctx, &p, &c, r)
+}
+
+// find looks a blob up in a volume.
+func (r *reader) find(v *storage.Volume, p *blob.Path) (c content, err error) {
+	size, ok := v.SizeOf(p.Key)
+	if !ok {
+		return c, storage.ErrNotFound
+	}
+	if size <= copyLimitBytes {
+		r.needle, r.buf, err = v.Get(p.Key, p.Cookie, r.buf)
+		return content{needle: &r.needle, size: int64(len(r.needle.Data))}, err
+	}
+	b, err := v.Open(p.Key, p.Cookie)
+	if err != nil {
+		return c, err
+	}
+	return content{needle: &b.Needle, blob: b, size: b.DataSize()}, nil
 }
 
 func isNotFound(err error) bool {

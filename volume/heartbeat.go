@@ -36,6 +36,7 @@ type heartbeat struct {
 	wake chan struct{} // capacity 1: something changed that the master should hear of at once
 
 	registered atomic.Bool
+	current    atomic.Pointer[string]                     // the master to turn to
 	known      atomic.Pointer[map[uint32]wire.VolumeInfo] // told, once the leader has taken it in; never changed
 
 	mu      sync.Mutex    // guards learned
@@ -64,6 +65,7 @@ func newHeartbeat(s *Server) *heartbeat {
 		learned:     make(chan struct{}),
 	}
 	h.known.Store(&map[uint32]wire.VolumeInfo{})
+	h.current.Store(&h.masters[0])
 	return h
 }
 
@@ -129,6 +131,7 @@ func (h *heartbeat) beat(ctx context.Context) (answered bool) {
 			h.s.cfg.Logger.Warn("master does not answer", "master", master, "error", err)
 		}
 		h.masters = append(h.masters[1:], master)
+		h.current.Store(&h.masters[0])
 		h.full = true // another master, or the same one in a new life, knows nothing of this server
 		message, now = h.compose()
 	}
@@ -148,7 +151,7 @@ func (h *heartbeat) compose() (*wire.Heartbeat, map[uint32]wire.VolumeInfo) {
 	}
 	now := map[uint32]wire.VolumeInfo{}
 	for _, v := range s.store.Volumes() {
-		info := volumeInfo(v.VolumeStatus, v.Directory)
+		info := s.volumeInfo(v)
 		now[info.ID] = info
 		if before, known := h.told[info.ID]; h.full || !known || before != info {
 			message.Volumes = append(message.Volumes, info)
@@ -172,6 +175,9 @@ func (h *heartbeat) answered(master string, now map[uint32]wire.VolumeInfo, repl
 		if err := h.s.store.SetSizeLimit(int64(min(limit, math.MaxInt64))); err != nil {
 			h.s.cfg.Logger.Error("size limit of volumes will not outlive a restart", "error", err)
 		}
+	}
+	for _, c := range reply.Configs {
+		h.s.configured(c)
 	}
 	h.pulse = h.s.cfg.Pulse
 	if reply.PulseMillis > 0 {
@@ -240,6 +246,9 @@ func (s *Server) watchSpace(ctx context.Context) {
 	}
 }
 
+// leader returns the master that answered last.
+func (h *heartbeat) leader() string { return *h.current.Load() }
+
 // learn makes the masters to try, after the one that answered, those that it names, then those configured: the
 // same master may be among these under another name.
 func (h *heartbeat) learn(masters []string) {
@@ -264,6 +273,7 @@ func (h *heartbeat) follow(leader string) {
 		}
 	}
 	h.masters = masters
+	h.current.Store(&masters[0])
 	h.full = true
 }
 

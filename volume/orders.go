@@ -55,11 +55,32 @@ func (s *Server) create(order wire.CreateVolume) error {
 	if order.ID == 0 {
 		return fmt.Errorf("%w: a volume's id is at least 1", errParameter)
 	}
-	_, err = s.store.Create(blob.VolumeID(order.ID), order.Collection, placement, ttl)
+	v, err := s.store.Create(blob.VolumeID(order.ID), order.Collection, placement, ttl)
+	if err == nil {
+		err = s.group(v, order.Config)
+	}
 	if err == nil {
 		s.cfg.Logger.Info("volume created", "volume", order.ID, "collection", order.Collection,
 			"replication", placement.String(), "ttl", ttl.String())
 	}
+	return err
+}
+
+// group makes a new volume one of a group: of the first configuration that is given, or of one that it is to join.
+func (s *Server) group(v *storage.Volume, first *wire.VolumeConfig) error {
+	if first == nil {
+		if v.Placement().Copies() == 1 {
+			return nil
+		}
+		_, err := s.node.Open(v, nil)
+		return err
+	}
+	c := configOf(*first)
+	if c.Copies <= 1 && len(c.Members) == 1 {
+		s.plain.Store(v.ID(), c)
+		return nil
+	}
+	_, err := s.node.Open(v, &c)
 	return err
 }
 
@@ -68,7 +89,7 @@ func (s *Server) postDelete(ctx *fasthttp.RequestCtx) {
 	var order wire.DeleteVolume
 	err := s.readOrder(ctx, &order)
 	if err == nil {
-		err = s.store.Delete(blob.VolumeID(order.ID), order.Collection)
+		err = s.remove(blob.VolumeID(order.ID), order.Collection)
 	}
 	if err != nil {
 		s.fail(ctx, err)
@@ -77,6 +98,14 @@ func (s *Server) postDelete(ctx *fasthttp.RequestCtx) {
 	s.cfg.Logger.Info("volume deleted", "volume", order.ID, "collection", order.Collection)
 	s.beat.kick()
 	httpx.JSON(ctx, fasthttp.StatusOK, struct{}{})
+}
+
+func (s *Server) remove(id blob.VolumeID, collection string) error {
+	if v, ok := s.store.Volume(id); ok && v.Collection() == collection {
+		s.node.Close(id)
+		s.plain.Delete(id)
+	}
+	return s.store.Delete(id, collection)
 }
 
 // postMark sets or clears the operator's read-only mark.

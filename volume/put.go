@@ -25,11 +25,9 @@ const formOverheadBytes = 64 << 10
 
 var (
 	errParameter = errors.New("malformed parameter")
-	// errCopies keeps the promise that an acknowledged put is on every copy: there is no replication yet.
-	errCopies   = errors.New("nothing was stored: blobs with more than one copy are not supported yet, use replication=000")
-	errDigest   = errors.New("Content-MD5 does not match the content: send it again")
-	errCoding   = errors.New("Content-Encoding is not known: send the content plain or with gzip")
-	errTooLarge = errors.New("the file is larger than this server takes")
+	errDigest    = errors.New("Content-MD5 does not match the content: send it again")
+	errCoding    = errors.New("Content-Encoding is not known: send the content plain or with gzip")
+	errTooLarge  = errors.New("the file is larger than this server takes")
 )
 
 // writer is the scratch memory of one PUT.
@@ -55,8 +53,7 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 	if !ok {
 		return
 	}
-	if copies := v.Placement().Copies(); copies > 1 {
-		s.fail(ctx, fmt.Errorf("volume %d: %w: it is to have %d copies, and this server would write one", p.Volume, errCopies, copies))
+	if s.passOn(ctx, p.Volume) {
 		return
 	}
 	if err := v.CheckPut(); err != nil { // before the body comes over the network for nothing

@@ -12,6 +12,8 @@ import (
 
 	"weed/client"
 	"weed/internal/httpx"
+	"weed/replication/link"
+	"weed/replication/live"
 	"weed/storage"
 )
 
@@ -23,6 +25,9 @@ type Server struct {
 	budget  *httpx.Budget
 	metrics *metrics
 	beat    *heartbeat
+	links   *link.Links
+	node    *live.Node
+	plain   sync.Map // blob.VolumeID -> replication.Config of volumes of one copy, as the masters have them
 	pages   map[string]page
 	keys    keyLocks
 
@@ -53,6 +58,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.beat = newHeartbeat(s)
+	s.makeReplication()
 	s.pages = s.makePages()
 	return s, nil
 }
@@ -69,6 +75,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, ln.Close(), s.client.Close())
 	}
+	if err := s.openReplicas(); err != nil {
+		return errors.Join(err, ln.Close(), s.store.Close(), s.client.Close())
+	}
 	s.once.Do(func() { s.addr = ln.Addr(); close(s.ready) })
 	s.cfg.Logger.Info("volume server listens", "address", ln.Addr().String(), "volumes", len(s.store.Volumes()))
 
@@ -81,9 +90,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	var group sync.WaitGroup
 	group.Go(func() { s.beat.run(beside) })
 	group.Go(func() { s.watchSpace(beside) })
+	live, halt := context.WithCancel(context.Background()) // longer than ctx: what is in flight is settled first
+	group.Go(func() { s.node.Run(live) })
 	err = server.Serve(ctx, ln)
+	s.node.Release()
 	stop()
+	halt()
 	group.Wait()
+	err = errors.Join(err, s.links.Close())
 	if e := s.store.Close(); e != nil {
 		err = errors.Join(err, fmt.Errorf("close the store: %w", e))
 	}

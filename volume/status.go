@@ -24,6 +24,10 @@ func (s *Server) makePages() map[string]page {
 		wire.PathVolumeCreate: {s.postCreate, post},
 		wire.PathVolumeDelete: {s.postDelete, post},
 		wire.PathVolumeMark:   {s.postMark, post},
+
+		wire.PathVolumeCopies:      {s.postCopies, post},
+		wire.PathReplicationStatus: {s.getReplication, get},
+		wire.PathReplicate:         {s.getReplicate, get},
 	}
 }
 
@@ -53,7 +57,7 @@ func (s *Server) getStatus(ctx *fasthttp.RequestCtx) {
 		answer.DiskStatuses = append(answer.DiskStatuses, disk)
 	}
 	for _, v := range s.store.Volumes() {
-		answer.Volumes = append(answer.Volumes, volumeInfo(v.VolumeStatus, v.Directory))
+		answer.Volumes = append(answer.Volumes, s.volumeInfo(v))
 	}
 	httpx.JSON(ctx, fasthttp.StatusOK, answer)
 }
@@ -68,7 +72,7 @@ func (s *Server) getReady(ctx *fasthttp.RequestCtx) {
 }
 
 // volumeInfo puts a volume's status in the form that masters and clients read.
-func volumeInfo(v storage.VolumeStatus, directory int) wire.VolumeInfo {
+func (s *Server) volumeInfo(v storage.PlacedStatus) wire.VolumeInfo {
 	info := wire.VolumeInfo{
 		ID:         uint32(v.ID),
 		SizeBytes:  uint64(v.SizeBytes),
@@ -87,11 +91,12 @@ func volumeInfo(v storage.VolumeStatus, directory int) wire.VolumeInfo {
 		ReadOnlyReason:   v.ReadOnly.String(),
 		CompactRevision:  v.Revision,
 		MaxKey:           uint64(v.MaxKey),
-		Disk:             directory,
+		Disk:             v.Directory,
 	}
 	if !v.ModifiedAt.IsZero() {
 		info.ModifiedAtSecond = v.ModifiedAt.Unix()
 	}
+	info.CopyEpoch, info.InSync = s.epochOf(v.ID)
 	return info
 }
 
@@ -108,7 +113,7 @@ func answerJSON(ctx *fasthttp.RequestCtx, status int, text []byte) {
 func (s *Server) answerVolume(ctx *fasthttp.RequestCtx, id blob.VolumeID) {
 	for _, v := range s.store.Volumes() {
 		if v.ID == id {
-			httpx.JSON(ctx, fasthttp.StatusOK, volumeInfo(v.VolumeStatus, v.Directory))
+			httpx.JSON(ctx, fasthttp.StatusOK, s.volumeInfo(v))
 			return
 		}
 	}

@@ -104,7 +104,7 @@ func TestOrders(t *testing.T) {
 	}
 	n.do("POST", wire.PathVolumeCreate, `{"id":12,"replication":"000"}`).want(507).says("-max")
 
-	n.do("PUT", "/5,01637037d6", "x").want(503).says("4 copies") // one copy would be a broken promise
+	n.do("PUT", "/5,01637037d6", "x").want(503).says("try again") // it is told of no other copies
 	n.get("/5,01637037d6").want(404)
 	n.put("/6,01637037d6", "x")
 	n.do("POST", wire.PathVolumeDelete, `{"id":5,"collection":"other"}`).want(404)

@@ -50,6 +50,7 @@ type conn struct {
 	phase  phase
 	parked bool // fasthttp was told EOF, but the connection lives
 	unread bool // a request body, or the rest of a broken request, may still be on its way
+	taken  bool // it belongs to whom Hijack gave it to
 
 	// Times on the server's clock.
 	readBy, writeBy int64 // the deadlines that are set

@@ -199,7 +199,9 @@ func (s *Server) welcome(nc net.Conn) {
 // has been quiet for a while. Then the goroutine waits on an almost empty stack, without buffers.
 func (s *Server) serveConn(c *conn) {
 	defer func() {
-		_ = c.TCPConn.Close()
+		if !c.taken {
+			_ = c.TCPConn.Close()
+		}
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()

@@ -1,0 +1,297 @@
+package live
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weed/internal/blob"
+	"weed/replication"
+	"weed/replication/link"
+	"weed/storage"
+)
+
+// Replica is this server's copy of a replicated volume.
+type Replica struct {
+	node *Node
+	id   blob.VolumeID
+	v    *storage.Volume
+
+	status    atomic.Pointer[replication.Status]
+	uncoverer atomic.Int32 // tasks under way after which the group knows that it is not covered
+	released  atomic.Bool
+
+	mu     sync.Mutex // guards inbox
+	inbox  []delivery
+	inTask func()
+	tick   func()
+
+	// Owned by the volume's committer.
+	group    *replication.Group
+	log      *storage.Log
+	spare    []delivery
+	failed   bool
+	asking   bool
+	expiring int // calls of Expire until somebody has waited long enough
+}
+
+type delivery struct {
+	from  replication.Server
+	frame link.Frame
+}
+
+func decodeKept(text json.RawMessage) (kept replication.Durable, err error) {
+	if len(text) > 0 {
+		err = json.Unmarshal(text, &kept)
+	}
+	return kept, err
+}
+
+// start hands the volume to its group.
+func (r *Replica) start(kept replication.Durable, fresh bool) {
+	n := r.node
+	r.inTask, r.tick = r.takeInbox, r.onTick
+	r.expiring = int(n.cfg.GiveUp / (n.cfg.Lease / ticksPerLease))
+	r.v.Replicate(func(log *storage.Log) storage.Replicator {
+		r.log = log
+		r.group = replication.NewGroup(r.id, n.cfg.Self, n.leases, kept, log.Length(), fresh, n.now())
+		if r.v.ReadOnly()&(storage.CauseDamaged|storage.CauseFiles) != 0 {
+			r.carryOut(r.group.Failed(n.now()))
+		} else {
+			r.carryOut(r.group.Tick(n.now()))
+		}
+		return r
+	})
+}
+
+// Volume returns the volume's id.
+func (r *Replica) Volume() blob.VolumeID { return r.id }
+
+// Look returns how the copy stands now.
+func (r *Replica) Look() replication.Status {
+	done := make(chan replication.Status, 1)
+	r.v.Post(func() { done <- r.group.Status() })
+	return <-done
+}
+
+// Status returns how the copy stood a moment ago.
+func (r *Replica) Status() replication.Status { return *r.status.Load() }
+
+// deliver queues a message for the group.
+func (r *Replica) deliver(from replication.Server, f link.Frame) {
+	r.mu.Lock()
+	r.inbox = append(r.inbox, delivery{from, f})
+	first := len(r.inbox) == 1
+	r.mu.Unlock()
+	if first {
+		r.v.Post(r.inTask)
+	}
+}
+
+func (r *Replica) takeInbox() {
+	r.mu.Lock()
+	taken := r.inbox
+	r.inbox = r.spare[:0]
+	r.mu.Unlock()
+	for i := range taken {
+		d := &taken[i]
+		r.carryOut(r.group.Receive(d.from, d.frame.Message, r.node.now()))
+		d.frame.Release()
+	}
+	clear(taken)
+	r.spare = taken
+}
+
+func (r *Replica) onTick() {
+	r.carryOut(r.group.Tick(r.node.now()))
+	r.log.Expire(r.expiring)
+	r.log.Wake()
+}
+
+// uncovered makes reads wait at once until the group knows that another server promises it nothing.
+func (r *Replica) uncovered(by replication.Server) {
+	r.uncoverer.Add(1)
+	r.v.Post(func() {
+		r.carryOut(r.group.Uncovered(by, r.node.now()))
+		r.uncoverer.Add(-1)
+	})
+}
+
+// Configured tells the replica of a configuration that the masters have.
+func (r *Replica) Configured(c replication.Config) {
+	if c.Epoch > r.Status().Config.Epoch {
+		r.v.Post(func() { r.carryOut(r.group.Configured(c, r.node.now())) })
+	}
+}
+
+// Change orders the primary to change who holds the volume: to add a server, take that order back, drop a member
+// or let another one lead; "" for what is not asked for. The error is replication.ErrNotPrimary.
+func (r *Replica) Change(add, forget, drop, lead replication.Server) error {
+	done := make(chan error, 1)
+	r.v.Post(func() {
+		now := r.node.now()
+		order := func(to replication.Server, give func(replication.Server, replication.Instant) ([]replication.Effect, error)) error {
+			if to == "" {
+				return nil
+			}
+			effects, err := give(to, now)
+			r.carryOut(effects)
+			return err
+		}
+		if forget != "" {
+			r.group.Forget(forget)
+		}
+		done <- errors.Join(order(add, r.group.Learn), order(lead, r.group.HandOver), order(drop, r.group.Drop))
+	})
+	return <-done
+}
+
+// Accepts is called by the committer.
+func (r *Replica) Accepts(puts bool) error {
+	err := r.group.Accepts(puts)
+	if !errors.Is(err, replication.ErrNotPrimary) {
+		return err
+	}
+	if s := r.group.Status(); s.Role == replication.Follower && s.InSync {
+		return err // so what was cut is decided: it is not in the log of this epoch
+	}
+	return storage.ErrWait
+}
+
+// Appended is called by the committer.
+func (r *Replica) Appended(n int64, puts bool) {
+	_, effects, err := r.group.Propose(n, puts, r.node.now())
+	if err != nil { // Accepts has just said otherwise, on this goroutine
+		r.fail(err)
+		return
+	}
+	r.carryOut(effects)
+}
+
+// Persisted is called by the committer.
+func (r *Replica) Persisted() { r.carryOut(r.group.AllPersisted(r.node.now())) }
+
+// Failed is called by the committer.
+func (r *Replica) Failed(err error) { r.fail(err) }
+
+// Idle is called by the committer.
+func (r *Replica) Idle() { r.carryOut(r.group.Idle()) }
+
+func (r *Replica) fail(err error) {
+	if !r.failed {
+		r.failed = true
+		r.node.cfg.Logger.Error("this copy of a volume can't go on: the other copies go on without it", "volume", r.id, "err", err)
+		r.carryOut(r.group.Failed(r.node.now()))
+	}
+}
+
+// carryOut does what the group asks for.
+func (r *Replica) carryOut(effects []replication.Effect) {
+	var failure error
+	for i := range effects {
+		if err := r.do(&effects[i]); err != nil {
+			failure = err
+			break
+		}
+	}
+	r.publish()
+	if failure != nil {
+		r.fail(failure)
+	}
+}
+
+func (r *Replica) do(e *replication.Effect) (err error) {
+	switch e.Kind {
+	case replication.EffectSend:
+		r.node.cfg.Links.Send(e.To, link.Frame{Volume: r.id, Message: e.Message})
+	case replication.EffectWrite:
+		err = r.log.Write(e.Offset, e.Bytes)
+		r.group.Whole(r.log.Whole())
+	case replication.EffectCut:
+		err = r.log.Cut(e.Offset)
+		r.group.Whole(r.log.Whole())
+	case replication.EffectSave:
+		var text []byte
+		if text, err = json.Marshal(e.Durable); err == nil {
+			err = r.log.Save(text)
+		}
+	case replication.EffectCommit:
+		r.log.Commit(e.Offset)
+	case replication.EffectConfigure:
+		r.configure(e.Config)
+	case replication.EffectReady:
+		r.log.Wake()
+	}
+	return err
+}
+
+// configure asks the masters, beside the committer.
+func (r *Replica) configure(c replication.Config) {
+	if r.asking {
+		return
+	}
+	r.asking = true
+	n := r.node
+	n.calls.Go(func() {
+		select {
+		case n.asking <- struct{}{}:
+		case <-n.ctx.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(n.ctx, n.cfg.GiveUp/2)
+		inForce, err := n.cfg.Masters.Configure(ctx, r.id, c)
+		cancel()
+		<-n.asking
+		r.v.Post(func() {
+			r.asking = false
+			if err != nil {
+				n.cfg.Logger.Warn("masters did not change who holds a volume: it is tried again", "volume", r.id, "epoch", c.Epoch, "err", err)
+				r.carryOut(r.group.ConfigureFailed(n.now()))
+				return
+			}
+			r.carryOut(r.group.Configured(inForce, n.now()))
+		})
+	})
+}
+
+// publish shows the state of the group to others, and the masters what is new for them.
+func (r *Replica) publish() {
+	s := r.group.Status()
+	old := r.status.Load()
+	r.status.Store(&s)
+	if old == nil || old.Config.Epoch == s.Config.Epoch && old.InSync == s.InSync {
+		return
+	}
+	r.node.cfg.Logger.Info("replication", "volume", r.id, "epoch", s.Config.Epoch, "primary", s.Config.Primary,
+		"members", s.Config.Members, "inSync", s.InSync)
+	if r.node.cfg.Changed != nil {
+		r.node.cfg.Changed(r.id)
+	}
+}
+
+// Readable reports whether a blob that was looked up before the call may be answered.
+func (r *Replica) Readable() bool {
+	return r.uncoverer.Load() == 0 && !r.released.Load() && r.group.Readable(r.node.now())
+}
+
+// waitStep is how often a read that waits for a lease looks again.
+const waitStep = 10 * time.Millisecond
+
+// Await waits until the copy is readable; false if that takes longer than within, or this server has no part in
+// the volume.
+func (r *Replica) Await(within time.Duration) bool {
+	look := time.NewTicker(waitStep)
+	defer look.Stop()
+	for end := time.Now().Add(within); time.Now().Before(end); <-look.C {
+		if r.Readable() {
+			return true
+		}
+		if r.Status().Role == replication.Outside {
+			return false
+		}
+	}
+	return false
+}
