@@ -101,8 +101,12 @@ func (s *Server) find(ctx *fasthttp.RequestCtx, path []byte) (p blob.Path, v *st
 	return p, v, ok
 }
 
-// failPut answers a put that failed. If the volume takes none any more, the master hears of it first.
+// failPut answers a put that failed. If the volume takes none any more, nor others on a disk that is full, the
+// master hears of it first.
 func (s *Server) failPut(ctx *fasthttp.RequestCtx, v *storage.Volume, err error) {
+	if errors.Is(err, storage.ErrNoSpace) {
+		s.store.CheckSpace()
+	}
 	if v.ReadOnly() != 0 {
 		s.beat.awaitKnown(v.ID())
 	}
