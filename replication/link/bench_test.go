@@ -129,7 +129,7 @@ func BenchmarkAppendAck(b *testing.B) {
 }
 
 func BenchmarkCodec(b *testing.B) {
-	source := bytesSource(make([]byte, 1<<10))
+	var source Source = bytesSource(make([]byte, 1<<10))
 	for _, f := range []Frame{appendOf(7, 8, 1<<10), ackOf(7, 8)} {
 		out := make([]byte, 0, f.bound())
 		frame, err := appendFrame(out, &f, source)

@@ -49,6 +49,9 @@
 // A connection begins as an HTTP/1.1 request (Upgrade) that the other's front end answers with 101 after it has
 // asked Accept; from then on there are frames, in the direction of the request only.
 //
+// For each server that it sends to there is a writer goroutine, and one that waits for the end of the connection.
+// Reading is done by those who call Serve.
+//
 // # Use
 //
 //	links := link.New(link.Config{Self: "10.0.0.1:8080", Source: logs, Handler: groups})

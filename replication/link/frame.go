@@ -84,8 +84,8 @@ func (f *Frame) bound() int {
 // the source. On an error what lies behind dst is undefined.
 func appendFrame(dst []byte, f *Frame, source Source) ([]byte, error) {
 	start := len(dst)
-	b := append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
 	var err error
+	b := dst[:start+headBytes]
 	if f.Lease != nil {
 		b, err = appendLease(b, f.Lease)
 	} else {

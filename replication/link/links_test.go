@@ -149,30 +149,6 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
-// TestBackoff checks the pauses between attempts that fail, on a clock of its own.
-func TestBackoffGrows(t *testing.T) {
-	times := make(chan time.Time, 100)
-	a := startNode(t, "127.0.0.1:0", newInbox(), func(c *Config) {
-		c.MinBackoff, c.MaxBackoff = 10*time.Millisecond, 40*time.Millisecond
-		c.Dial = func(context.Context, string) (net.Conn, error) {
-			times <- time.Now()
-			return nil, errors.New("nobody there")
-		}
-	})
-	eventually(t, "6 attempts", func() bool {
-		a.Send("127.0.0.1:1", ackOf(1, 1))
-		return len(times) >= 6
-	})
-	last := <-times
-	for _, pause := range []time.Duration{10, 20, 40, 40, 40} {
-		now := <-times
-		if d := now.Sub(last); d < pause*time.Millisecond {
-			t.Errorf("an attempt after %v, want at least %v ms", d, int64(pause))
-		}
-		last = now
-	}
-}
-
 // TestPeerThatDoesNotRead has the writer give up, and go on with a new connection.
 func TestPeerThatDoesNotRead(t *testing.T) {
 	var deaf sync.Map
@@ -286,7 +262,7 @@ func TestReleaseTwicePanics(t *testing.T) {
 	f.Release()
 }
 
-// TestCloseWhileHandlerHoldsAll ends links whose reader waits for memory.
+// TestCloseWhileReaderWaits ends links whose reader waits for memory.
 func TestCloseWhileReaderWaits(t *testing.T) {
 	box := newInbox()
 	a := startNode(t, "127.0.0.1:0", newInbox(), nil)

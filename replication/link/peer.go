@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -20,15 +19,15 @@ type peer struct {
 	to    replication.Server
 	count counters
 
-	mu        sync.Mutex // guards the rest
-	wake      sync.Cond  // the writer waits for it while idle
-	idle      bool
-	queue     []Frame
-	refusing  bool // there is no connection and none is tried for now
-	wanted    bool // something was dropped since the last attempt to connect
-	connected bool
-	broken    bool // the other end has closed the connection
-	closed    bool
+	mu       sync.Mutex // guards the rest
+	wake     sync.Cond  // the writer waits for it while idle
+	idle     bool
+	queue    []Frame
+	refusing bool // there is no connection and none is tried for now
+	wanted   bool // something was dropped since the last attempt to connect
+	writing  bool // there is a connection
+	broken   bool // the other end has closed the connection
+	closed   bool
 }
 
 func newPeer(l *Links, to replication.Server) *peer {
@@ -60,7 +59,7 @@ func (p *peer) status() Peer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return Peer{
-		Server: p.to, Connected: p.connected, Queued: len(p.queue), Frames: p.count.frames.Load(),
+		Server: p.to, Connected: p.writing, Queued: len(p.queue), Frames: p.count.frames.Load(),
 		Bytes: p.count.bytes.Load(), Writes: p.count.writes.Load(), Dropped: p.count.dropped.Load(),
 	}
 }
@@ -154,22 +153,26 @@ func (p *peer) connect() (net.Conn, error) {
 // converse writes what is sent until the connection ends, and tells why it did.
 func (p *peer) converse(conn net.Conn) error {
 	p.mu.Lock()
-	p.connected, p.broken = true, false
+	p.writing, p.broken = true, false
 	p.mu.Unlock()
 	stop := context.AfterFunc(p.links.ctx, func() { _ = conn.Close() })
 	watched := make(chan error, 1)
 	go func() { watched <- p.watch(conn) }()
 
-	w := writer{conn: conn, peer: p, timeout: p.links.cfg.StallTimeout}
+	w := newWriter(p, conn)
 	var err error
-	for batch := p.take(nil); batch != nil && err == nil; batch = p.take(batch) {
+	var batch []Frame
+	for err == nil {
+		if batch = p.take(batch); batch == nil {
+			break
+		}
 		err = w.write(batch)
 	}
 	stop()
 	_ = conn.Close()
 	ended := <-watched
 	p.mu.Lock()
-	p.connected = false
+	p.writing = false
 	p.mu.Unlock()
 	if err == nil {
 		err = ended
@@ -212,72 +215,4 @@ func (p *peer) take(done []Frame) []Frame {
 	batch := p.queue
 	p.queue = done[:0]
 	return batch
-}
-
-// A writer puts frames on one connection.
-type writer struct {
-	conn    net.Conn
-	peer    *peer
-	timeout time.Duration
-	by      time.Time // the deadline that is set
-}
-
-// write sends frames by as few system calls as their size allows.
-func (w *writer) write(batch []Frame) error {
-	out, frames := takeBuffer(batchBytes), 0
-	defer func() { out.release() }()
-	for i := range batch {
-		f := &batch[i]
-		need := f.bound()
-		if len(out.b)+need > cap(out.b) {
-			if err := w.flush(out, frames); err != nil {
-				w.peer.count.dropped.Add(uint64(len(batch) - i))
-				return err
-			}
-			frames = 0
-			if need > cap(out.b) {
-				out.release()
-				out = takeBuffer(need)
-			}
-		}
-		b, err := appendFrame(out.b, f, w.peer.links.cfg.Source)
-		if err != nil {
-			w.peer.count.dropped.Add(1)
-			w.peer.links.cfg.Logger.Warn("replication: can't send a message", "server", w.peer.to, "err", err)
-			continue
-		}
-		out.b = b
-		frames++
-	}
-	return w.flush(out, frames)
-}
-
-// flush writes a buffer. As long as the other end takes something, it may take its time.
-func (w *writer) flush(out *buffer, frames int) error {
-	p := out.b
-	out.b = out.b[:0]
-	if len(p) == 0 {
-		return nil
-	}
-	count, size := &w.peer.count, len(p)
-	for {
-		if now := time.Now(); w.by.Sub(now) < w.timeout/2 { // moving a deadline costs more than looking at the clock
-			w.by = now.Add(w.timeout)
-			if err := w.conn.SetWriteDeadline(w.by); err != nil {
-				return err
-			}
-		}
-		n, err := w.conn.Write(p)
-		switch {
-		case err == nil:
-			count.frames.Add(uint64(frames))
-			count.bytes.Add(uint64(size))
-			count.writes.Add(1)
-			return nil
-		case n == 0 || !errors.Is(err, os.ErrDeadlineExceeded):
-			count.dropped.Add(uint64(frames))
-			return err
-		}
-		p = p[n:]
-	}
 }
