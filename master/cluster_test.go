@@ -50,8 +50,7 @@ func TestLookup(t *testing.T) {
 	a.set(info)
 	b.set(info)
 	b.hb.PublicURL = "public.example:80"
-	a.beat(true)
-	b.beat(true)
+	f.complete(3, a, b)
 	urls := []string{a.url, b.url}
 	slices.Sort(urls)
 	primary := urls[3%2]
@@ -74,8 +73,8 @@ func TestRedirect(t *testing.T) {
 	a, b := f.volumeServer("dc1", "r1", 7), f.volumeServer("dc2", "r1", 7)
 	for _, v := range []*volumeServer{a, b} {
 		v.set(volumeInfo(3, "", func(i *wire.VolumeInfo) { i.ReplicaPlacement.DiffDataCenterCount = 1 }))
-		v.beat(true)
 	}
+	f.complete(3, a, b)
 	targets := map[string]int{}
 	for range 6 {
 		r := f.get("/3,01637037d6.jpg?dl=1&x=a%20b").want(t, 301, "")

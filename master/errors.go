@@ -21,6 +21,10 @@ var (
 	errNotFound    = errors.New("not found")
 	errDiskFull    = errors.New("the disks of the volume servers are full: free some room or add a server")
 	errNotWritten  = errors.New("no volume server took the blob")
+	errNoRoom      = errors.New("no room")
+	errRefused     = errors.New("that can't be done")
+	errBusy        = errors.New("is being copied")
+	errNoPrimary   = errors.New("its primary does not answer")
 	errUnreachable = errors.New("is on servers that do not answer at the moment: try again")
 )
 
@@ -29,6 +33,11 @@ var errorTable = httpx.ErrorTable{
 	{Kind: blob.ErrMalformed, Status: fasthttp.StatusNotAcceptable},
 	{Kind: errMalformed, Status: fasthttp.StatusNotAcceptable},
 	{Kind: errNotFound, Status: fasthttp.StatusNotFound},
+	{Kind: errNoRoom, Status: fasthttp.StatusConflict},
+	{Kind: errRefused, Status: fasthttp.StatusConflict},
+	{Kind: errBusy, Status: fasthttp.StatusConflict},
+	{Kind: errNoPrimary, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 5},
+	{Kind: state.ErrConflict, Status: fasthttp.StatusServiceUnavailable, Text: "who holds the volume has just changed: try again", RetryAfterSeconds: 1},
 	{Kind: errUnreachable, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 5},
 	{Kind: topology.ErrUnknownDataCenter, Status: fasthttp.StatusBadRequest, Text: "unknown data center: name one that /dir/status shows"},
 	{Kind: topology.ErrUnknownRack, Status: fasthttp.StatusBadRequest, Text: "unknown rack: name one that /dir/status shows in the data center"},
@@ -38,6 +47,8 @@ var errorTable = httpx.ErrorTable{
 	{Kind: topology.ErrCannotPlace, Status: fasthttp.StatusInternalServerError, Text: "Cannot grow volume group! Not enough data node found!"},
 	{Kind: errOrder, Status: fasthttp.StatusInternalServerError, Text: "Cannot grow volume group! The volume servers did not carry out the order: see the master's log"},
 	{Kind: topology.ErrNoWritable, Status: fasthttp.StatusServiceUnavailable, Text: "no volume is writable for longer than a moment: try again", RetryAfterSeconds: 1},
+	{Kind: state.ErrMalformed, Status: fasthttp.StatusBadRequest},
+	{Kind: state.ErrNoServer, Status: fasthttp.StatusBadRequest},
 	{Kind: state.ErrExhausted, Status: fasthttp.StatusInternalServerError, Text: "the cluster has run out of keys or of volume ids"},
 	{Kind: errDiskFull, Status: fasthttp.StatusInsufficientStorage},
 	{Kind: errNotWritten, Status: fasthttp.StatusServiceUnavailable, Text: "no volume server took the blob: try again in a moment", RetryAfterSeconds: 1},
@@ -51,5 +62,8 @@ var errorTable = httpx.ErrorTable{
 }
 
 const noLeaderText = "the masters have no leader at the moment: try again"
+
+// isConflict reports whether a command found that somebody else was faster.
+func isConflict(err error) bool { return errors.Is(err, state.ErrConflict) }
 
 func (m *Master) fail(ctx *fasthttp.RequestCtx, err error) { errorTable.Fail(ctx, m.log, err) }

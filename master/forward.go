@@ -10,6 +10,7 @@ import (
 
 	"weed/client"
 	"weed/internal/httpx"
+	"weed/internal/wire"
 )
 
 // forwardedHeader marks a request that another master has passed on. It is not passed on again: two masters
@@ -75,13 +76,14 @@ func (m *Master) passOn(ctx *fasthttp.RequestCtx) {
 	limit, budget, grace := int64(formLimit), m.beats, time.Duration(0)
 	changes := true
 	switch string(ctx.Path()) {
-	case "/dir/lookup", "/vol/lookup", "/dir/status", "/vol/status":
+	case "/dir/lookup", "/vol/lookup", "/dir/status", "/vol/status", "/vol/balance", wire.PathConfigure: // which no client asks for
 		changes = false
 	case "/submit":
 		limit, budget = submitLimit, m.submits
 	case "/cluster/remove", "/cluster/transfer":
 		grace = raftTimeout
-	case "/dir/assign", "/vol/grow", "/vol/mark", "/col/delete", "/delete":
+	case "/dir/assign", "/vol/grow", "/vol/mark", "/col/delete", "/delete",
+		"/vol/move", "/vol/replicate", "/vol/adopt", "/server/drain":
 	default:
 		m.redirectByLeader(ctx, to)
 		return

@@ -57,11 +57,11 @@ func (t *term) growIfNeeded(w wish) error {
 	defer timer.Stop()
 	for {
 		heard := t.news.wait()
-		if _, err := t.tree.Pick(w.key, w.pref); err == nil {
+		if _, err := t.tree.Pick(w.key, w.pref); err == nil || t.awaitSync(w) {
 			return nil
 		}
 		warming := t.warming()
-		if _, err := t.grow(w.key, w.pref, 0); !warming || !lacksServers(err) {
+		if _, err := t.growOnce(w); err == nil || !warming || !lacksServers(err) {
 			return err
 		}
 		select {
@@ -69,6 +69,78 @@ func (t *term) growIfNeeded(w wish) error {
 		case <-timer.C:
 		case <-t.ctx.Done():
 			return t.ctx.Err()
+		}
+	}
+}
+
+// growOnce makes volumes for a wish and waits until one can be used. After volumes that could not, no more are made
+// for a while: they would be no better.
+func (t *term) growOnce(w wish) (made int, err error) {
+	key := growthKey{w.key, w.pref}
+	if t.idleGrowths.has(key) {
+		return 0, topology.ErrNoWritable
+	}
+	if made, err = t.grow(w.key, w.pref, 0); err != nil {
+		return 0, err
+	}
+	if !t.awaitSync(w) && t.tree.Syncing(w.key, w.pref) {
+		t.idleGrowths.add(key)
+		t.log.Error("new volumes do not come in sync: can their servers reach each other?", "layout", w.key.String(), "volumes", made)
+		return 0, topology.ErrNoWritable
+	}
+	return made, nil
+}
+
+// idleGrowths remembers growths of the last minute whose volumes could not be used.
+type idleGrowths struct {
+	mu sync.Mutex
+	at map[growthKey]time.Time
+}
+
+func (g *idleGrowths) has(key growthKey) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for k, at := range g.at {
+		if time.Since(at) > time.Minute {
+			delete(g.at, k)
+		}
+	}
+	_, has := g.at[key]
+	return has
+}
+
+func (g *idleGrowths) add(key growthKey) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.at == nil {
+		g.at = map[growthKey]time.Time{}
+	}
+	g.at[key] = time.Now()
+}
+
+// syncTimeout is how long volumes are waited for whose copies are all there, but not known to be in sync in a new
+// epoch.
+const syncTimeout = 5 * time.Second
+
+// awaitSync waits, while there are volumes for a wish that are about to be in sync, until one is. It is false when
+// there are none, or when it takes them too long: more volumes are needed then.
+func (t *term) awaitSync(w wish) bool {
+	timer := time.NewTimer(syncTimeout)
+	defer timer.Stop()
+	for {
+		heard := t.news.wait()
+		if _, err := t.tree.Pick(w.key, w.pref); err == nil {
+			return true
+		}
+		if !t.tree.Syncing(w.key, w.pref) {
+			return false
+		}
+		select {
+		case <-heard:
+		case <-timer.C:
+			return false
+		case <-t.ctx.Done():
+			return false
 		}
 	}
 }
@@ -125,7 +197,7 @@ func (t *term) grow(key topology.LayoutKey, pref topology.Preference, count int)
 	}()
 	var ids []blob.VolumeID
 	for some := range slices.Chunk(plans, maxCreated) {
-		r, err := t.createRecords(key, some)
+		r, err := t.createRecords(key, pref, some)
 		if err != nil && len(ids) == 0 {
 			return 0, fmt.Errorf("create %d volumes: %w", len(some), err)
 		} else if err != nil {
@@ -171,10 +243,18 @@ func each(n int, do func(i int)) {
 }
 
 // createRecords makes the records of planned volumes, in state creating, and claims them.
-func (t *term) createRecords(key topology.LayoutKey, plans []*topology.Reservation) (ids state.VolumeIDRange, err error) {
+func (t *term) createRecords(key topology.LayoutKey, pref topology.Preference, plans []*topology.Reservation) (ids state.VolumeIDRange, err error) {
 	groups := make([]state.Group, len(plans))
+	leads := t.countPrimaries(plans)
 	for i, plan := range plans {
-		groups[i].Primary = state.ServerID(plan.Servers[0].URL)
+		primary := plan.Servers[0]
+		for _, at := range plan.Servers[1:] {
+			if pref.IsZero() && leads[at.URL] < leads[primary.URL] {
+				primary = at
+			}
+		}
+		leads[primary.URL]++
+		groups[i].Primary = state.ServerID(primary.URL)
 		for _, at := range plan.Servers {
 			groups[i].Members = append(groups[i].Members, state.ServerID(at.URL))
 		}
@@ -199,6 +279,29 @@ func (t *term) createRecords(key topology.LayoutKey, plans []*topology.Reservati
 		}
 	}
 	return ids, raftstore.ErrOutcomeUnknown // if there are records after all, settleOrphans finds them
+}
+
+// countPrimaries counts the volumes of which the servers of plans are primaries.
+func (t *term) countPrimaries(plans []*topology.Reservation) map[string]int {
+	leads := map[string]int{}
+	view := t.machine.View()
+	for _, plan := range plans {
+		for _, at := range plan.Servers {
+			if _, counted := leads[at.URL]; !counted && len(plan.Servers) > 1 {
+				leads[at.URL] = t.primariesOn(view, state.ServerID(at.URL))
+			}
+		}
+	}
+	return leads
+}
+
+func (t *term) primariesOn(view *state.View, server state.ServerID) (n int) {
+	for v := range view.VolumesOn(server) {
+		if v.Primary == server {
+			n++
+		}
+	}
+	return n
 }
 
 // makeVolume has every server of a plan make its copy, and makes the volume writable. When one cannot, the
@@ -231,6 +334,9 @@ func (t *term) makeVolume(plan *topology.Reservation, id blob.VolumeID) error {
 func (t *term) orderCopies(plan *topology.Reservation, id blob.VolumeID) error {
 	order := wire.CreateVolume{ID: uint32(id), Collection: plan.Key.Collection,
 		Replication: plan.Key.Placement.String(), TTL: plan.Key.TTL.String()}
+	if v, ok := t.machine.Volume(id); ok {
+		order.Config = configOf(v)
+	}
 	infos := make([]wire.VolumeInfo, len(plan.Servers))
 	errs := make([]error, len(plan.Servers))
 	each(len(plan.Servers), func(i int) {

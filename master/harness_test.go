@@ -215,20 +215,28 @@ type volumeServer struct {
 	mu      sync.Mutex
 	hb      wire.Heartbeat
 	volumes map[uint32]wire.VolumeInfo
+	configs map[uint32]wire.VolumeConfig // of the volumes, as far as it was told
+	adding  map[uint32][]string          // servers that it was ordered to make members
 	blobs   map[string]string
 	puts    []*http.Request
 	creates int
 	fail    map[string]int // status by path
 	gate    chan struct{}  // if set, creates wait for it
 	lost    func()         // if set, called after a create, whose answer is then lost
+	orders  []wire.ChangeCopies
+	stuck   bool // nobody is added: learners have got the first so many bytes
+	learned int64
 }
 
 func (f *fixture) volumeServer(dc, rack string, slots int) *volumeServer {
 	f.Helper()
-	v := &volumeServer{f: f, volumes: map[uint32]wire.VolumeInfo{}, blobs: map[string]string{}, fail: map[string]int{}}
+	v := &volumeServer{f: f, volumes: map[uint32]wire.VolumeInfo{}, blobs: map[string]string{}, fail: map[string]int{},
+		configs: map[uint32]wire.VolumeConfig{}, adding: map[uint32][]string{}}
 	v.http = httptest.NewServer(v)
 	f.Cleanup(v.http.Close)
 	v.url = strings.TrimPrefix(v.http.URL, "http://")
+	fakes.Store(v.url, v)
+	f.Cleanup(func() { fakes.Delete(v.url) })
 	v.hb = wire.Heartbeat{URL: v.url, PublicURL: v.url, DataCenter: dc, Rack: rack, Max: slots, Incarnation: rand.Uint64()}
 	return v
 }
@@ -241,8 +249,22 @@ func (f *fixture) joined(dc, rack string, slots int) *volumeServer {
 	return v
 }
 
-// beat sends a heartbeat with everything that the server holds; full says so.
+// beat sends a heartbeat with everything that the server holds; full says so. When it learns of new configurations
+// it reports at once how it stands then.
 func (v *volumeServer) beat(full bool) wire.HeartbeatReply {
+	v.f.Helper()
+	answer := v.beatOnce(full)
+	for range 3 {
+		if len(answer.Configs) == 0 {
+			break
+		}
+		v.learn(answer.Configs...)
+		answer = v.beatOnce(false)
+	}
+	return answer
+}
+
+func (v *volumeServer) beatOnce(full bool) wire.HeartbeatReply {
 	v.f.Helper()
 	v.mu.Lock()
 	v.hb.Sequence++
@@ -261,6 +283,9 @@ func (v *volumeServer) beat(full bool) wire.HeartbeatReply {
 func (v *volumeServer) set(info wire.VolumeInfo) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if before, held := v.volumes[info.ID]; held && info.CopyEpoch == 0 {
+		info.CopyEpoch, info.InSync = before.CopyEpoch, before.InSync
+	}
 	v.volumes[info.ID] = info
 }
 
@@ -324,6 +349,10 @@ func (v *volumeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		info := wire.VolumeInfo{ID: order.ID, Collection: order.Collection, TTL: order.TTL, Version: 3,
 			ReplicaPlacement: wire.ReplicaPlacement{DiffDataCenterCount: digit(0), DiffRackCount: digit(1), SameRackCount: digit(2)}}
 		v.volumes[order.ID] = info
+		if order.Config != nil {
+			v.adopt(*order.Config)
+			info = v.volumes[order.ID]
+		}
 		if v.lost != nil {
 			v.mu.Unlock()
 			v.lost()
@@ -339,7 +368,10 @@ func (v *volumeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		delete(v.volumes, order.ID)
+		delete(v.configs, order.ID)
 		answer(200, struct{}{})
+	case wire.PathVolumeCopies:
+		v.changeCopies(body, answer)
 	default:
 		v.blob(r, string(body), answer)
 	}

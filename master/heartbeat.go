@@ -40,7 +40,9 @@ func (m *Master) serveHeartbeat(ctx *fasthttp.RequestCtx) {
 	}
 	if t := m.leading(); t != nil {
 		reply.Leader = m.cfg.Address
-		reply.Resend, err = t.takeHeartbeat(&hb)
+		if reply.Resend, err = t.takeHeartbeat(&hb); err == nil {
+			reply.Configs = t.configsFor(hb.URL)
+		}
 	} else if leader, ok := m.store.Leader(); ok && leader != m.cfg.Address {
 		reply.Leader = leader
 	} else {
@@ -78,6 +80,9 @@ func (t *term) takeHeartbeat(hb *wire.Heartbeat) (resend bool, err error) {
 		t.log.Info("volume server left", "server", out.At.URL, "dataCenter", out.At.DataCenter, "rack", out.At.Rack)
 	}
 	t.takeStrays(out.Conflicts)
+	if t.copies.concerns(hb) {
+		kick(t.copies.due)
+	}
 	if out.Joined || out.Left || len(hb.Gone) > 0 {
 		kick(t.settlingDue)
 	}
@@ -116,10 +121,21 @@ func (t *term) takeStrays(found []topology.Conflict) {
 	}
 	t.settleStrays(ids...)
 	for _, c := range found {
-		if !t.tree.Presence(c.ID, c.URL).Holds {
+		if !t.tree.Presence(c.ID, c.URL).Holds && !t.takesBack(c) {
 			t.log.Warn("a copy of a volume is a stray: it is not served", "volume", uint32(c.ID), "server", c.URL, "reason", c.Reason)
 		}
 	}
+}
+
+// takesBack reports whether a stray is about to become its volume's copy.
+func (t *term) takesBack(c topology.Conflict) bool {
+	if open := t.copies.of(c.ID); open != nil && open.to == state.ServerID(c.URL) {
+		return true
+	}
+	t.straying.Lock()
+	defer t.straying.Unlock()
+	_, waiting := t.unknown[c.ID]
+	return waiting
 }
 
 // bringsBack reports whether a server reports a copy of a volume in deletion.

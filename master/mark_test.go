@@ -47,8 +47,7 @@ func TestMark(t *testing.T) {
 	}
 	markable(a, new(atomic.Bool))
 	markable(b, &refused)
-	a.beat(true)
-	b.beat(true)
+	f.complete(2, a, b)
 	writable := func() bool { return strings.Contains(f.get("/dir/status").body, `"writables":[2]`) }
 	if !writable() {
 		t.Fatal(f.get("/dir/status").body)

@@ -51,6 +51,8 @@ type Config struct {
 	DefaultReplication blob.Placement
 	// Pulse is the time between two heartbeats of a volume server (5 s).
 	Pulse time.Duration
+	// RepairDelay is how long a copy may be missing before another server gets one (10 min).
+	RepairDelay time.Duration
 	// IdleTimeout is how long a connection may make no progress (30 s).
 	IdleTimeout time.Duration
 	// MaxConns bounds open connections (what the limit of open files allows).
@@ -77,6 +79,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Pulse == 0 {
 		c.Pulse = 5 * time.Second
 	}
+	if c.RepairDelay == 0 {
+		c.RepairDelay = 10 * time.Minute
+	}
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = 30 * time.Second
 	}
@@ -85,7 +90,7 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("%w: %q is not host:port", ErrConfig, address)
 		}
 	}
-	if c.Pulse < 0 || c.IdleTimeout < 0 {
+	if c.Pulse < 0 || c.IdleTimeout < 0 || c.RepairDelay < 0 {
 		return c, fmt.Errorf("%w: a time is negative", ErrConfig)
 	}
 	return c, nil

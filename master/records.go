@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	"weed/internal/blob"
 	"weed/internal/wire"
@@ -19,6 +20,7 @@ const diskVersion = 3
 type records struct {
 	mu        sync.Mutex // held while a record goes into the topology, so that the newest one stays
 	unsettled map[blob.VolumeID]struct{}
+	lacking   map[blob.VolumeID]time.Time // volumes with too few members, and since when in this term
 }
 
 // sync brings the topology in line with the records of volumes.
@@ -29,6 +31,7 @@ func (t *term) sync(ids ...blob.VolumeID) {
 		v, ok := t.machine.Volume(id)
 		if !ok {
 			delete(t.records.unsettled, id)
+			delete(t.records.lacking, id)
 			t.tree.Unbind(id)
 			continue
 		}
@@ -36,6 +39,11 @@ func (t *term) sync(ids ...blob.VolumeID) {
 			delete(t.records.unsettled, id)
 		} else {
 			t.records.unsettled[id] = struct{}{}
+		}
+		if !served(v) || len(v.Members) >= v.Copies() {
+			delete(t.records.lacking, id)
+		} else if _, known := t.records.lacking[id]; !known {
+			t.records.lacking[id] = t.deps.Now()
 		}
 		t.tree.Bind(id, groupOf(v))
 	}
@@ -46,6 +54,7 @@ func served(v *state.Volume) bool { return v.State == state.Writable || v.State 
 
 func groupOf(v *state.Volume) topology.Group {
 	g := topology.Group{
+		Epoch:   v.Epoch,
 		Key:     topology.LayoutKey{Collection: v.Collection, Placement: v.Placement, TTL: v.TTL},
 		Members: make([]string, len(v.Members)), Open: served(v), ReadOnly: v.State == state.ReadOnly,
 	}

@@ -91,6 +91,9 @@ func TestWipedMasterTakesVolumesIn(t *testing.T) {
 	f.run()
 	f.get("/dir/lookup?volumeId=1").want(t, 404, "not found")
 	f.at(b, a)
+	for id := range a.copies() {
+		f.complete(id, a, b)
+	}
 	urls := []string{a.url, b.url}
 	slices.Sort(urls)
 	primaries := map[state.ServerID]int{}

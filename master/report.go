@@ -112,6 +112,8 @@ type copyReport struct {
 	Primary state.ServerID
 	Members []state.ServerID // the primary first
 	State   string           // "creating", "writable", "readonly", "deleting"; "stray"
+	Copies  int              // that there should be
+	Doing   string           `json:",omitempty"` // what is being done about its members
 }
 
 // serveVolumeStatus answers /vol/status: every copy by data center, rack and server.
@@ -154,7 +156,8 @@ func (t *term) reportCopy(server string, info wire.VolumeInfo) copyReport {
 	if !ok {
 		return r
 	}
-	r.Epoch, r.Primary, r.Members = v.Epoch, v.Primary, v.Members
+	r.Epoch, r.Primary, r.Members, r.Copies = v.Epoch, v.Primary, v.Members, v.Copies()
+	r.Doing = t.outlook(v.ID)
 	if slices.Contains(v.Members, state.ServerID(server)) && t.tree.Presence(v.ID, server).Holds {
 		r.State = v.State.String()
 		t.noteMissing(&r, v)

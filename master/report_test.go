@@ -37,6 +37,7 @@ func TestCopiesMissing(t *testing.T) {
 	}
 	report(a, "")
 	report(b, "")
+	f.complete(5, a, b)
 	check(a, true, "")
 	b.hb.Leaving = true
 	b.beat(false)

@@ -13,6 +13,8 @@ func (m *Master) route(ctx *fasthttp.RequestCtx) {
 	switch string(ctx.Path()) {
 	case wire.PathHeartbeat:
 		m.serveHeartbeat(ctx)
+	case wire.PathConfigure:
+		m.serveConfigure(ctx)
 	case "/": // where clients see whether anyone is there
 		m.serveClusterStatus(ctx)
 	case "/cluster/status":
@@ -23,6 +25,14 @@ func (m *Master) route(ctx *fasthttp.RequestCtx) {
 		m.change(ctx, (*term).serveTransfer)
 	case "/vol/mark":
 		m.change(ctx, (*term).serveMark)
+	case "/vol/move":
+		m.change(ctx, (*term).serveMove)
+	case "/vol/replicate":
+		m.change(ctx, (*term).serveReplicate)
+	case "/vol/adopt":
+		m.change(ctx, (*term).serveAdopt)
+	case "/server/drain":
+		m.change(ctx, (*term).serveDrain)
 	case "/healthz", "/stats/health":
 		m.serveHealth(ctx)
 	case "/readyz":
@@ -35,7 +45,7 @@ func (m *Master) route(ctx *fasthttp.RequestCtx) {
 		m.serveLookup(ctx)
 	case "/vol/lookup":
 		m.serveVolumeLookup(ctx)
-	case "/dir/assign", "/submit", "/dir/status", "/vol/status", "/vol/grow", "/col/delete", "/delete":
+	case "/dir/assign", "/submit", "/dir/status", "/vol/status", "/vol/grow", "/vol/balance", "/col/delete", "/delete":
 		if t := m.leading(); t != nil {
 			t.route(ctx)
 		} else {
@@ -59,6 +69,8 @@ func (t *term) route(ctx *fasthttp.RequestCtx) {
 		t.serveVolumeStatus(ctx)
 	case "/vol/grow":
 		t.serveGrow(ctx)
+	case "/vol/balance":
+		t.serveBalance(ctx)
 	case "/col/delete":
 		t.serveCollectionDelete(ctx)
 	case "/delete":

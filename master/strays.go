@@ -15,8 +15,8 @@ import (
 // goodbye, is taken not to come back with its copy when another server has one.
 const silencePulses = 6
 
-// adopt takes in volumes that are reported by a server and of which no record exists: files from elsewhere,
-// or from before the masters lost their data.
+// adopt takes in volumes of one copy that are reported by a server and of which no record exists: files from
+// elsewhere, or from before the masters lost their data. Those of several copies wait as strays: see takeIn.
 func (t *term) adopt(hb *wire.Heartbeat) error {
 	var found []state.Volume
 	var view *state.View
@@ -30,12 +30,24 @@ func (t *term) adopt(hb *wire.Heartbeat) error {
 			view = t.machine.View()
 		}
 		layout, ok := recordLayout(info)
-		if !ok || view.Removed(id) {
+		if !ok || layout.Copies() > 1 || view.Removed(id) {
 			continue
 		}
-		group := state.Group{Primary: state.ServerID(hb.URL), Members: []state.ServerID{state.ServerID(hb.URL)}}
-		found = append(found, state.Volume{ID: id, Layout: layout, State: t.stateOf(info), Epoch: 1, Group: group})
+		found = append(found, t.adoption(info, layout, hb.URL))
 	}
+	return t.takeIn(found)
+}
+
+// adoption is the record of a volume that has none, when the copy on a server is to be its first. Its epoch lies
+// above the one that the copy knows: that had other members, for all that is known.
+func (t *term) adoption(info *wire.VolumeInfo, layout state.Layout, server string) state.Volume {
+	id := state.ServerID(server)
+	return state.Volume{ID: blob.VolumeID(info.ID), Layout: layout, State: t.stateOf(info), Epoch: info.CopyEpoch + 1,
+		Group: state.Group{Primary: id, Members: []state.ServerID{id}}}
+}
+
+// takeIn records volumes that had no record.
+func (t *term) takeIn(found []state.Volume) error {
 	if len(found) == 0 {
 		return nil
 	}
@@ -49,12 +61,12 @@ func (t *term) adopt(hb *wire.Heartbeat) error {
 		case o.Err == nil:
 			adopted++
 		case !errors.Is(o.Err, state.ErrConflict): // another server's heartbeat was faster
-			t.log.Error("a volume can't be taken in", "server", hb.URL, "volume", uint32(found[i].ID), "err", o.Err)
+			t.log.Error("a volume can't be taken in", "server", string(found[i].Primary), "volume", uint32(found[i].ID), "err", o.Err)
 		}
 		t.sync(found[i].ID)
 	}
 	if adopted > 0 {
-		t.log.Info("took in volumes that no master knew", "server", hb.URL, "volumes", adopted)
+		t.log.Info("took in volumes that no master knew", "volumes", adopted)
 	}
 	return nil
 }
@@ -118,6 +130,7 @@ func (t *term) settleStrays(ids ...blob.VolumeID) {
 		strays = append(strays, t.tree.Strays(id)...)
 	}
 	var changes []state.GroupChange
+	var found []state.Volume
 	for len(strays) > 0 {
 		id := blob.VolumeID(strays[0].Info.ID)
 		n := 1
@@ -126,15 +139,36 @@ func (t *term) settleStrays(ids ...blob.VolumeID) {
 		}
 		v, known := t.machine.Volume(id)
 		switch {
-		case known && served(v):
-			if group, ok := t.regroup(v, strays[:n]); ok {
-				changes = append(changes, state.GroupChange{ID: id, Epoch: v.Epoch, Group: group})
+		case known && served(v) && t.deserted(v):
+			if s, ok := t.successor(v, strays[:n]); ok {
+				changes = append(changes, soleMember(v, s.At.URL))
 			}
-		case !known && t.machine.View().Removed(id):
+		case known && served(v):
+			t.takeBack(v, strays[:n])
+		case known:
+		case t.machine.View().Removed(id):
 			t.deleteRemains(id, strays[:n])
+		default:
+			if v, ok := t.firstCopy(strays[:n]); ok {
+				found = append(found, v)
+			}
 		}
 		strays = strays[n:]
 	}
+	if err := t.takeIn(found); err != nil {
+		t.log.Warn("could not take in volumes that no master knows", "volumes", len(found), "err", err)
+	}
+	t.succeed(changes)
+}
+
+// soleMember makes one server all that a volume has.
+func soleMember(v *state.Volume, server string) state.GroupChange {
+	only := state.ServerID(server)
+	return state.GroupChange{ID: v.ID, Epoch: v.Epoch, Group: state.Group{Primary: only, Members: []state.ServerID{only}}}
+}
+
+// succeed gives deserted volumes to servers that hold them.
+func (t *term) succeed(changes []state.GroupChange) {
 	if len(changes) == 0 {
 		return
 	}
@@ -150,62 +184,107 @@ func (t *term) settleStrays(ids ...blob.VolumeID) {
 			t.log.Warn("could not make a server member of a volume that it holds", "volume", uint32(changes[i].ID), "err", o.Err)
 			continue
 		}
-		t.log.Info("volume has new members", "volume", uint32(o.Volume.ID), "epoch", o.Volume.Epoch, "members", changes[i].Members)
+		t.log.Info("volume has been found elsewhere", "volume", uint32(o.Volume.ID), "epoch", o.Volume.Epoch, "members", changes[i].Members)
 		t.warnOfPlacement(o.Volume)
+	}
+	kick(t.settlingDue) // other copies of them may be needed now
+}
+
+// betterCopy orders copies: that of the later epoch first, then the one that was compacted later, then the longer.
+// The last tie is broken by a turn among servers, so that all masters choose the same and spread what they choose.
+func betterCopy(a, b *wire.VolumeInfo) int {
+	return -cmp.Or(cmp.Compare(a.CopyEpoch, b.CopyEpoch), cmp.Compare(a.CompactRevision, b.CompactRevision),
+		cmp.Compare(a.SizeBytes, b.SizeBytes))
+}
+
+// best returns the best of some copies, which are in order of their servers.
+func best(copies []topology.Stray) topology.Stray {
+	copies = slices.Clone(copies)
+	slices.SortStableFunc(copies, func(a, b topology.Stray) int { return betterCopy(&a.Info, &b.Info) })
+	equals := 1
+	for equals < len(copies) && betterCopy(&copies[0].Info, &copies[equals].Info) == 0 {
+		equals++
+	}
+	return copies[int(copies[0].Info.ID)%equals]
+}
+
+// fitting keeps the copies that are of a volume's layout.
+func fitting(layout state.Layout, strays []topology.Stray) (copies []topology.Stray) {
+	for _, s := range strays {
+		of, ok := recordLayout(&s.Info)
+		of.DiskVersion = layout.DiskVersion // which is a copy's own affair
+		if ok && of == layout {
+			copies = append(copies, s)
+		}
+	}
+	return copies
+}
+
+// successor returns the copy that takes the place of a deserted volume's: the best one of those that are no shorter
+// than what was seen last.
+func (t *term) successor(v *state.Volume, strays []topology.Stray) (topology.Stray, bool) {
+	size, revision := t.tree.LastSize(v.ID)
+	copies := slices.DeleteFunc(fitting(v.Layout, strays), func(s topology.Stray) bool {
+		unfinished := t.copies.of(v.ID)
+		return cmp.Or(cmp.Compare(s.Info.CompactRevision, revision), cmp.Compare(s.Info.SizeBytes, size)) < 0 ||
+			unfinished != nil && unfinished.to == state.ServerID(s.At.URL) && unfinished.isMade()
+	})
+	if len(copies) == 0 {
+		return topology.Stray{}, false
+	}
+	return best(copies), true
+}
+
+// takeBack has the primary of a volume that lacks a member bring a server to its log that holds a copy. One that is
+// being made elsewhere is given up for it. A copy of an epoch that the record has not come to yet stays a stray: it
+// knows more than the masters, which have lost their records.
+func (t *term) takeBack(v *state.Volume, strays []topology.Stray) {
+	if len(v.Members) >= v.Copies() {
+		return
+	}
+	now := t.deps.Now()
+	open := t.copies.of(v.ID)
+	copies := slices.DeleteFunc(fitting(v.Layout, strays), func(s topology.Stray) bool {
+		server := state.ServerID(s.At.URL)
+		return s.Info.CopyEpoch > v.Epoch || open != nil && open.to == server || t.copies.avoids(v.ID, server, now) ||
+			t.tree.Draining(s.At.URL)
+	})
+	switch {
+	case len(copies) == 0:
+	case open == nil:
+		t.startCopying(&copying{id: v.ID, to: state.ServerID(best(copies).At.URL), why: forReturn})
+	case open.isMade():
+		open.give()
+		kick(t.copies.due)
 	}
 }
 
-// regroup returns the group that a volume should have, given copies on servers that are no members. Where
-// members are fewer than the copies wanted, some of these join. Where no member has the volume any more, nor
-// is about to come back with it, those take their place that are no shorter than what was seen last.
-func (t *term) regroup(v *state.Volume, strays []topology.Stray) (state.Group, bool) {
-	type holder struct {
-		id        state.ServerID
-		sizeBytes uint64
-		revision  uint16
-	}
-	var holders []holder
-	longest := func(a, b holder) int {
-		return -cmp.Or(cmp.Compare(a.revision, b.revision), cmp.Compare(a.sizeBytes, b.sizeBytes))
-	}
-	if t.deserted(v) {
-		size, revision := t.tree.LastSize(v.ID)
-		strays = slices.DeleteFunc(slices.Clone(strays), func(s topology.Stray) bool {
-			return longest(holder{"", s.Info.SizeBytes, s.Info.CompactRevision}, holder{"", size, revision}) > 0
-		})
-	} else {
-		for _, member := range v.Members {
-			p := t.tree.Presence(v.ID, string(member))
-			if !p.Heard || !p.Holds {
-				return state.Group{}, false // what it has decides, and that is not known now
-			}
-			holders = append(holders, holder{member, p.SizeBytes, p.Revision})
+// unknownPulses is the number of pulses for which the copies of a volume without a record are waited for.
+const unknownPulses = 2
+
+// firstCopy returns the record for a volume that has none: as its only member the server with the best copy, once
+// as many have been reported as there should be, or have had the time to. The others are made equal to it then.
+func (t *term) firstCopy(strays []topology.Stray) (state.Volume, bool) {
+	id := blob.VolumeID(strays[0].Info.ID)
+	for len(strays) > 0 {
+		one := best(strays)
+		layout, ok := recordLayout(&one.Info)
+		if !ok || id > state.MaxAdopted {
+			strays = slices.DeleteFunc(slices.Clone(strays), func(s topology.Stray) bool { return s.At == one.At })
+			continue
 		}
-	}
-	var joining []holder
-	for _, s := range strays {
-		layout, ok := recordLayout(&s.Info)
-		layout.DiskVersion = v.DiskVersion // which is a copy's own affair
-		if ok && layout == v.Layout {
-			joining = append(joining, holder{state.ServerID(s.At.URL), s.Info.SizeBytes, s.Info.CompactRevision})
+		now := t.deps.Now()
+		since, waiting := t.unknown[id]
+		if !waiting {
+			t.unknown[id], since = now, now
 		}
+		if len(fitting(layout, strays)) < layout.Copies() && now.Sub(since) < unknownPulses*t.cfg.Pulse {
+			return state.Volume{}, false
+		}
+		delete(t.unknown, id)
+		return t.adoption(&one.Info, layout, one.At.URL), true
 	}
-	slices.SortStableFunc(joining, longest)
-	joining = joining[:min(len(joining), max(0, v.Copies()-len(holders)))]
-	if len(joining) == 0 {
-		return state.Group{}, false
-	}
-	holders = append(holders, joining...)
-	slices.SortFunc(holders, func(a, b holder) int { return cmp.Or(longest(a, b), cmp.Compare(a.id, b.id)) })
-	equals := 1 // of which all masters choose the same primary, and another one for the next volume
-	for equals < len(holders) && longest(holders[0], holders[equals]) == 0 {
-		equals++
-	}
-	group := state.Group{Primary: holders[int(v.ID)%equals].id}
-	for _, h := range holders {
-		group.Members = append(group.Members, h.id)
-	}
-	return group, true
+	return state.Volume{}, false
 }
 
 // deserted reports whether no member has a volume any more, nor is about to come back with it.

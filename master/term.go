@@ -16,17 +16,22 @@ import (
 // term is one term of leadership with all the soft state that belongs to it.
 type term struct {
 	*Master
-	tree    *topology.Tree
-	keys    *keyLease
-	growths flights[growthKey]
-	news    news
+	tree        *topology.Tree
+	keys        *keyLease
+	growths     flights[growthKey]
+	idleGrowths idleGrowths
+	news        news
 
 	records   records
 	claims    claims
+	swaps     swaps
+	copies    copyings
+	drains    drains
 	gone      gone
 	deletions flights[blob.VolumeID]
-	straying  sync.Mutex // held while it is decided what becomes of strays
-	noting    sync.Mutex // held while what servers report goes into the states of records
+	straying  sync.Mutex                  // held while it is decided what becomes of strays
+	unknown   map[blob.VolumeID]time.Time // since when copies of volumes without a record are here; for who holds straying
+	noting    sync.Mutex                  // held while what servers report goes into the states of records
 	// A send asks for finishDeletions, and for settleOrphans and settleStrays, at once.
 	deletionsDue, settlingDue chan struct{}
 
@@ -54,7 +59,9 @@ func (m *Master) newTerm(parent context.Context, number uint64) *term {
 			SizeLimitBytes: m.cfg.VolumeSizeLimitBytes, Pulse: m.cfg.Pulse, Seed: uint64(m.cookies.next()),
 			Render: renderTarget, BoundOnly: true,
 		}),
-		records:      records{unsettled: map[blob.VolumeID]struct{}{}},
+		records:      records{unsettled: map[blob.VolumeID]struct{}{}, lacking: map[blob.VolumeID]time.Time{}},
+		unknown:      map[blob.VolumeID]time.Time{},
+		swaps:        swaps{due: make(chan struct{}, 1)},
 		deletionsDue: make(chan struct{}, 1), settlingDue: make(chan struct{}, 1),
 	}
 	view := m.machine.View()
@@ -66,10 +73,14 @@ func (m *Master) newTerm(parent context.Context, number uint64) *term {
 	t.fill(view)
 	t.ctx, t.end = context.WithCancel(parent)
 	t.keys = newKeyLease(t.ctx, &t.jobs, m.machine, m.store)
+	t.copies = newCopyings()
+	t.copies.steps.jobs = &t.jobs
 	t.growths.jobs, t.deletions.jobs, t.renewals.jobs = &t.jobs, &t.jobs, &t.jobs
 	t.jobs.start(t.keepLease)
 	t.jobs.start(t.expireServers)
 	t.jobs.start(t.askUnheard)
+	t.jobs.start(t.carryOutSwaps)
+	t.jobs.start(func() { t.everyPulse(t.copies.due, t.goOnCopying) })
 	t.jobs.start(func() { t.followRecords(view) })
 	t.jobs.start(func() { t.everyPulse(t.deletionsDue, t.finishDeletions) })
 	t.jobs.start(func() {

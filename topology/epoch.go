@@ -67,6 +67,29 @@ func (t *Tree) isOutdated(n *node, id blob.VolumeID) bool {
 	return err == nil && key == v.layout.key && s.info.CopyEpoch < v.epoch
 }
 
+// Syncing reports whether a volume of a layout, with a copy at a preferred place, lacks nothing to take blobs but
+// that its copies are known to be in sync.
+func (t *Tree) Syncing(key LayoutKey, pref Preference) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, v := range t.volumes {
+		if v.layout.key == key && v.syncing(t.cfg.SizeLimitBytes) &&
+			slices.ContainsFunc(v.copies, func(r *replica) bool { return pref.admits(r.node.at) }) {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *volume) syncing(limitBytes uint64) bool {
+	if v.writable || !v.open || len(v.copies) < max(len(v.members), v.layout.key.Placement.Copies()) {
+		return false
+	}
+	return !slices.ContainsFunc(v.copies, func(r *replica) bool {
+		return r.readOnly || r.sizeBytes >= limitBytes || r.node.draining
+	})
+}
+
 // Drain says whether a server is to be emptied: no volume is placed on it, and none that has a copy there is
 // picked. It holds whether the server is here, comes back, or is not known at all.
 func (t *Tree) Drain(url string, draining bool) {

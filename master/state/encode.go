@@ -24,6 +24,12 @@ type GroupChange struct {
 	Group
 }
 
+// Check returns ErrMalformed for a change that would have a Reconfigure refused as a whole.
+func (c *GroupChange) Check() error {
+	_, err := parse(Reconfigure([]GroupChange{*c}).Bytes())
+	return err
+}
+
 // CreateVolumes makes one volume for each group, in state Creating and epoch 1. Each group has as many
 // members as the placement asks for, all of them with a server record. Result: the ids, in the order of the
 // groups; ErrNoServer or ErrExhausted, and no volume is made. A repetition with the token of one of the last
