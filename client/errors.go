@@ -20,6 +20,8 @@ var (
 	// ErrUnavailable says that no server that could answer did: unreachable, overloaded, without a leader,
 	// or unable to take writes now. The outcome of a write that fails so is unknown.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrNotReached says, besides ErrUnavailable, that there was no connection: nothing was asked for.
+	ErrNotReached = errors.New("not reached")
 	// ErrInvalid says that a parameter is malformed: a fid, ttl, replication, header or data center.
 	ErrInvalid = errors.New("invalid")
 	// ErrForbidden says that the cookie does not fit the blob that is there, or that access is denied.

@@ -177,6 +177,9 @@ func (c *Client) start(ctx context.Context, o *outgoing) (*conn, error) {
 	}
 	for fresh := false; ; fresh = true {
 		cn, err := c.pool.get(ctx, o.host, fresh, !o.idempotent)
+		if errors.Is(err, ErrUnavailable) {
+			return nil, fmt.Errorf("%w: %w", ErrNotReached, err)
+		}
 		if err != nil {
 			return nil, err
 		}

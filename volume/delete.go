@@ -6,6 +6,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"weed/replication"
 	"weed/storage"
 )
 
@@ -16,7 +17,7 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 	if !ok {
 		return
 	}
-	if s.passOn(ctx, p.Volume) {
+	if s.passOn(ctx, p.Volume, nil) {
 		return
 	}
 	b, err := v.Stat(p.Key, p.Cookie)
@@ -44,6 +45,9 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 		size, err = v.Delete(p.Key, p.Cookie)
 		return err
 	})
+	if errors.Is(err, replication.ErrNotPrimary) && s.passOn(ctx, p.Volume, nil) {
+		return
+	}
 	if err != nil {
 		s.failDelete(ctx, err)
 		return

@@ -17,6 +17,7 @@ import (
 	"weed/internal/blob"
 	"weed/internal/httpx"
 	"weed/internal/upload"
+	"weed/replication"
 	"weed/storage"
 )
 
@@ -53,10 +54,7 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 	if !ok {
 		return
 	}
-	if s.passOn(ctx, p.Volume) {
-		return
-	}
-	if err := v.CheckPut(); err != nil { // before the body comes over the network for nothing
+	if err := v.CheckPut(); err != nil && s.leads(p.Volume) { // before the body comes over the network for nothing
 		s.failPut(ctx, v, err)
 		return
 	}
@@ -66,6 +64,9 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 		return
 	}
 	defer body.Release()
+	if s.passOn(ctx, p.Volume, body.Bytes) {
+		return
+	}
 	w := writers.Get().(*writer)
 	defer s.release(w)
 	size, err := s.fill(ctx, w, &p, body.Bytes)
@@ -76,6 +77,9 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 			}
 			return v.Put(&w.needle)
 		})
+	}
+	if errors.Is(err, replication.ErrNotPrimary) && s.passOn(ctx, p.Volume, body.Bytes) {
+		return
 	}
 	if err != nil {
 		s.failPut(ctx, v, err)

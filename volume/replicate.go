@@ -235,29 +235,18 @@ var notPassedOn = map[string]bool{
 	fasthttp.HeaderContentType: true, "Keep-Alive": true,
 }
 
-// passOn has the primary of a volume answer a write. It returns false if this server is the one, or may be soon.
-func (s *Server) passOn(ctx *fasthttp.RequestCtx, id blob.VolumeID) bool {
+// passOn has the primary of a volume answer a write. It returns false if that is this server.
+func (s *Server) passOn(ctx *fasthttp.RequestCtx, id blob.VolumeID, body []byte) bool {
 	r := s.node.Replica(id)
-	if r == nil {
+	if r == nil || s.leads(id) {
 		return false
 	}
-	status := r.Status()
-	primary := string(status.Config.Primary)
-	if status.Role == replication.Primary || primary == s.cfg.URL {
-		return false
-	}
-	if primary == "" || len(ctx.Request.Header.Peek(passedOnHeader)) > 0 {
+	if r.Status().Config.Primary == "" || len(ctx.Request.Header.Peek(passedOnHeader)) > 0 {
 		s.fail(ctx, replication.ErrNotPrimary)
 		return true
 	}
-	body, err := httpx.ReadBody(ctx, s.budget, s.cfg.FileSizeLimitBytes+formOverheadBytes)
-	if err != nil {
-		s.fail(ctx, err)
-		return true
-	}
-	defer body.Release()
 	request := client.Request{
-		Method: string(ctx.Method()), Host: primary, Path: string(ctx.RequestURI()), Body: body.Bytes,
+		Method: string(ctx.Method()), Path: string(ctx.RequestURI()), Body: body,
 		ContentType: string(ctx.Request.Header.ContentType()),
 		Header:      []client.Field{{Name: passedOnHeader, Value: "1"}},
 	}
@@ -274,14 +263,26 @@ func (s *Server) passOn(ctx *fasthttp.RequestCtx, id blob.VolumeID) bool {
 	}
 	within, cancel := context.WithTimeout(context.Background(), passTimeout)
 	defer cancel()
-	code, answer, err := s.client.Forward(within, &request, nil)
-	if err != nil {
-		s.cfg.Logger.Warn("the primary of a volume did not answer", "volume", id, "primary", primary, "err", err)
-		s.fail(ctx, storage.ErrOutcomeUnknown)
-		return true
+	for {
+		status := r.Status()
+		request.Host = string(status.Config.Primary)
+		code, answer, err := s.client.Forward(within, &request, nil)
+		if err == nil {
+			answerJSON(ctx, code, answer)
+			return true
+		}
+		s.cfg.Logger.Warn("the primary of a volume did not answer", "volume", id, "primary", request.Host, "err", err)
+		switch reached := !errors.Is(err, client.ErrNotReached); {
+		case reached:
+			s.fail(ctx, storage.ErrOutcomeUnknown)
+			return true
+		case !r.AwaitEpoch(status.Config.Epoch+1, readPatience): // that it is dead is about to be noticed
+			s.fail(ctx, replication.ErrNotPrimary)
+			return true
+		case s.leads(id):
+			return false
+		}
 	}
-	answerJSON(ctx, code, answer)
-	return true
 }
 
 // settle waits until a read of a key finds what is acknowledged, if it looks after that.
@@ -313,7 +314,11 @@ func (s *Server) sureOf(id blob.FileID) (*storage.Volume, bool) {
 // leads reports whether this server takes the writes of a volume that is here.
 func (s *Server) leads(id blob.VolumeID) bool {
 	r := s.node.Replica(id)
-	return r == nil || r.Status().Role == replication.Primary
+	if r == nil {
+		return true
+	}
+	status := r.Status()
+	return status.Role == replication.Primary || string(status.Config.Primary) == s.cfg.URL
 }
 
 // unsureText is for readers of a copy that can't tell whether it has all that was acknowledged.

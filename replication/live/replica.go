@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,6 +107,7 @@ func (r *Replica) takeInbox() {
 }
 
 func (r *Replica) onTick() {
+	r.recover()
 	r.carryOut(r.group.Tick(r.node.now()))
 	r.log.Expire(r.expiring)
 	r.log.Wake()
@@ -155,8 +157,11 @@ func (r *Replica) Accepts(puts bool) error {
 	if !errors.Is(err, replication.ErrNotPrimary) {
 		return err
 	}
-	if s := r.group.Status(); s.Role == replication.Follower && s.InSync {
+	switch s := r.group.Status(); {
+	case s.Role == replication.Follower && s.InSync:
 		return err // so what was cut is decided: it is not in the log of this epoch
+	case s.Role == replication.Primary && s.Failed && len(s.Config.Members) == 1:
+		return fmt.Errorf("%w: %s", storage.ErrReadOnly, r.v.ReadOnly()) // there is no other copy to go on with
 	}
 	return storage.ErrWait
 }
@@ -179,6 +184,16 @@ func (r *Replica) Failed(err error) { r.fail(err) }
 
 // Idle is called by the committer.
 func (r *Replica) Idle() { r.carryOut(r.group.Idle()) }
+
+// recover goes back to work when the disk does, once the others go on without this copy.
+func (r *Replica) recover() {
+	const unwritable = storage.CauseDamaged | storage.CauseFiles | storage.CauseNoSpace
+	if r.failed && r.group.Status().Role == replication.Outside && r.v.ReadOnly()&unwritable == 0 {
+		r.failed = false
+		r.group.Recovered(r.log.Length())
+		r.node.cfg.Logger.Info("this copy of a volume can be written again", "volume", r.id)
+	}
+}
 
 func (r *Replica) fail(err error) {
 	if !r.failed {
@@ -277,21 +292,27 @@ func (r *Replica) Readable() bool {
 	return r.uncoverer.Load() == 0 && !r.released.Load() && r.group.Readable(r.node.now())
 }
 
+// AwaitEpoch waits until the copy knows a configuration of at least an epoch; false if that takes longer than within.
+func (r *Replica) AwaitEpoch(epoch uint64, within time.Duration) bool {
+	return r.await(within, func() bool { return r.Status().Config.Epoch >= epoch })
+}
+
 // waitStep is how often a read that waits for a lease looks again.
 const waitStep = 10 * time.Millisecond
 
 // Await waits until the copy is readable; false if that takes longer than within, or this server has no part in
 // the volume.
 func (r *Replica) Await(within time.Duration) bool {
+	return r.await(within, func() bool { return r.Readable() || r.Status().Role == replication.Outside }) && r.Readable()
+}
+
+func (r *Replica) await(within time.Duration, done func() bool) bool {
 	look := time.NewTicker(waitStep)
 	defer look.Stop()
-	for end := time.Now().Add(within); time.Now().Before(end); <-look.C {
-		if r.Readable() {
-			return true
-		}
-		if r.Status().Role == replication.Outside {
+	for end := time.Now().Add(within); !done(); <-look.C {
+		if time.Now().After(end) {
 			return false
 		}
 	}
-	return false
+	return true
 }
