@@ -51,7 +51,9 @@ func (g *Group) append(primary Server, m *Message) {
 	end := m.Offset + int64(len(m.Bytes))
 	switch {
 	case m.Offset > g.length:
-		g.send(primary, Message{Kind: MsgGap, Round: g.round, Life: g.leases.life, Length: g.length})
+		g.send(primary, Message{
+			Kind: MsgGap, Round: g.round, Life: g.leases.life, Offset: m.Offset, Length: g.length,
+		})
 		return
 	case end > g.length:
 		bytes := m.Bytes[g.length-m.Offset:]

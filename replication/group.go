@@ -57,6 +57,7 @@ type Group struct {
 	active   bool    // all members have its log: the epoch has begun
 	proposed []int64 // ends of proposals that are not committed, in order
 	progress map[Server]*progress
+	rounds   uint64   // the latest that was begun; none has the number of another, even one of a server forgotten
 	learners []Server // to be made members
 	wishes   wishes
 
@@ -317,6 +318,16 @@ func (g *Group) Failed(now Instant) []Effect {
 // Whole tells the group where the last whole record of its log ends, after EffectWrite and EffectCut. What is behind that
 // has not been acknowledged by anybody: a primary does not build on it.
 func (g *Group) Whole(offset int64) { g.whole = offset }
+
+// Recovered tells the group that a log that had failed can be written again, and how long it is. It matters once
+// this server is left out: it can be made a member again.
+func (g *Group) Recovered(length int64) {
+	if g.role == Outside {
+		g.failed = false
+		g.cuts++
+		g.length, g.whole, g.persisted = length, length, min(g.persisted, length)
+	}
+}
 
 // Persisted tells the group that its log is durable up to a length, if it was not cut since: cuts is that of the
 // effect that wrote it, or of Status when it was proposed.

@@ -61,6 +61,7 @@ type Leases struct {
 	times   Times
 	started Instant
 	life    uint64
+	limits  limits
 	bugs    bugs
 
 	mu    sync.Mutex // guards peers and all but granted of each
@@ -70,6 +71,7 @@ type Leases struct {
 // pair is the relation to one other server.
 type pair struct {
 	granted atomic.Int64 // when the newest ask that was granted was made, 0 if none was
+	gone    atomic.Bool  // the other has said that it serves nothing any more
 
 	claims   map[blob.VolumeID]uint64
 	hash     uint64
@@ -90,7 +92,7 @@ type ask struct {
 // NewLeases makes the leases of a server that starts now. The numbers of its lives ascend from start to start
 // by more than it can make asks.
 func NewLeases(life uint64, times Times, now Instant) *Leases {
-	return &Leases{life: life, times: times, started: now, peers: map[Server]*pair{}}
+	return &Leases{life: life, times: times, started: now, limits: defaultLimits, peers: map[Server]*pair{}}
 }
 
 func (l *Leases) pair(s Server) *pair {
@@ -196,12 +198,14 @@ func (l *Leases) Receive(from Server, m LeaseMessage, now Instant, uncovered fun
 	switch m.Kind {
 	case LeaseAsk:
 		if m.Life > p.released {
+			p.gone.Store(false)
 			return []Letter{{from, l.answer(p, m, now)}}
 		}
 	case LeaseRelease:
 		if m.Life > p.released {
 			p.released, p.promised = m.Life, 0
 			p.granted.Store(0)
+			p.gone.Store(true)
 		}
 	case LeaseAnswer:
 		asked := p.asked[m.Seq%uint64(len(p.asked))]

@@ -20,7 +20,7 @@ const (
 	MsgAppend
 	// MsgAck tells up to which Length the sender's log is durable.
 	MsgAck
-	// MsgGap says that bytes from Length on are missing.
+	// MsgGap answers a MsgAppend at Offset: bytes from Length on are missing before.
 	MsgGap
 	// MsgResign says that the sender serves nothing in this epoch any more and can't go on: leave it out.
 	MsgResign

@@ -2,14 +2,14 @@ package replication
 
 import "slices"
 
-const (
-	// maxShipment is the number of bytes in one message, windowBytes how many may be under way to a server that
-	// is being brought to the log.
-	maxShipment = 1 << 20
-	windowBytes = 4 << 20
-	// nearBytes is how much a server may lack to become a member: the new epoch waits for the rest.
-	nearBytes = 1 << 20
-)
+// limits are numbers of bytes; the simulator has smaller ones.
+type limits struct {
+	shipment int64 // in one message
+	window   int64 // that may be under way to a server that is being brought to the log
+	near     int64 // that a server may lack to become a member: the new epoch waits for the rest
+}
+
+var defaultLimits = limits{shipment: 1 << 20, window: 4 << 20, near: 1 << 20}
 
 // progress is what the primary knows of the log of another server.
 type progress struct {
@@ -20,6 +20,7 @@ type progress struct {
 	acked   int64   // up to where it is durable there
 	known   int64   // up to where it knows what is committed
 	moved   Instant // when it last came forward, or was last spoken to
+	resent  int64   // what was shipped from before this was sent once more: gaps there are known
 	align   Message // that it has not answered yet
 	history History
 }
@@ -60,7 +61,8 @@ func (g *Group) sync(s Server, now Instant) {
 		p = &progress{}
 		g.progress[s] = p
 	}
-	*p = progress{round: p.round + 1, acked: -1, moved: now}
+	g.rounds++
+	*p = progress{round: g.rounds, acked: -1, moved: now}
 	g.sendSync(s, p)
 }
 
@@ -103,8 +105,8 @@ func (g *Group) heard(from Server, m *Message, now Instant) {
 		g.advance(now)
 		g.ship(from, p)
 	case MsgGap:
-		if p.phase == shipping {
-			p.next = m.Length
+		if p.phase == shipping && m.Offset >= p.resent {
+			p.resent, p.next = p.next, m.Length
 			g.ship(from, p)
 		}
 	}
@@ -112,8 +114,8 @@ func (g *Group) heard(from Server, m *Message, now Instant) {
 
 // ship sends what a server lacks, as far as the window allows.
 func (g *Group) ship(to Server, p *progress) {
-	for p.phase == shipping && p.next < g.length && p.next < max(p.acked, 0)+windowBytes {
-		n := min(g.length-p.next, maxShipment)
+	for p.phase == shipping && p.next < g.length && p.next < max(p.acked, 0)+g.leases.limits.window {
+		n := min(g.length-p.next, g.leases.limits.shipment)
 		g.sendAppend(to, p, n)
 	}
 }
@@ -230,7 +232,7 @@ func (g *Group) nudgeOne(s Server, now Instant) {
 	case p.phase == aligning:
 		g.send(s, p.align)
 	case p.acked < p.next:
-		p.next = max(p.acked, 0)
+		p.resent, p.next = p.next, max(p.acked, 0)
 		g.ship(s, p)
 	default:
 		g.sendAppend(s, p, 0) // the commit point, and a sign of life

@@ -107,8 +107,7 @@ func (g *Group) lost(now Instant) (left []Server) {
 	}
 	rank, primaryLost := 0, false
 	for _, m := range g.members {
-		patience := g.times.Lease / 4
-		if m.resigned || m.uncovered >= 0 && now-m.uncovered >= patience {
+		if m.resigned || m.pair.gone.Load() || m.uncovered >= 0 && now-m.uncovered >= g.times.Lease/4 {
 			left = append(left, m.server)
 			primaryLost = primaryLost || m.server == c.Primary
 		} else if m.server < g.self {
@@ -124,7 +123,7 @@ func (g *Group) lost(now Instant) (left []Server) {
 		patience = 2 * g.times.Lease
 	}
 	for _, s := range left {
-		if m := g.member(s); !m.resigned && now-m.uncovered < patience {
+		if m := g.member(s); !m.resigned && !m.pair.gone.Load() && now-m.uncovered < patience {
 			return nil
 		}
 	}
@@ -233,7 +232,7 @@ func (g *Group) fulfil(now Instant) {
 	c := &g.durable.Config
 	w := &g.wishes
 	for _, s := range g.learners {
-		if p := g.progress[s]; p != nil && p.phase == shipping && g.length-p.acked <= nearBytes {
+		if p := g.progress[s]; p != nil && p.phase == shipping && g.length-p.acked <= g.leases.limits.near {
 			next := g.without(nil)
 			next.Members = append(next.Members, s)
 			g.ask(next, nil, now)
