@@ -35,6 +35,7 @@ func openVolume(fsys vfs.FS, dir string, id blob.VolumeID, collection string, cf
 		}
 		return nil, err
 	}
+	v.damagedAtOpen = v.readOnly.load()&CauseDamaged != 0
 	v.committer = newCommitter(v, r.idxWriter, r.end, r.lastNs)
 	return v, nil
 }

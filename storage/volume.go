@@ -30,6 +30,9 @@ type Volume struct {
 	readOnly   causes
 	foreign    bool // made by another program
 
+	damagedAtOpen bool        // CauseDamaged was set while the volume was opened
+	failedSince   atomic.Bool // the disk has given cause for CauseDamaged since
+
 	stats struct {
 		length         atomic.Int64 // committed bytes of the log
 		deletedCount   atomic.Uint64
@@ -125,6 +128,9 @@ func (v *Volume) SetReadOnly(cause ReadOnlyCause, on bool) error {
 
 // turnReadOnly sets a cause that the disk has given and reports it once.
 func (v *Volume) turnReadOnly(cause ReadOnlyCause, err error) {
+	if cause == CauseDamaged {
+		v.failedSince.Store(true)
+	}
 	if v.readOnly.set(cause, true) {
 		v.cfg.Logger.Error("volume turns read-only", "volume", v.id, "cause", cause.String(), "error", err)
 	}

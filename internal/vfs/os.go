@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OS is the file system of the operating system. Its files are Descriptors too.
+// OS is the file system of the operating system. Its files are Descriptors and Uncachers too.
 var OS osFS
 
 type osFS struct{}
@@ -83,6 +83,13 @@ func (f *osFile) Size() (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
+}
+
+func (f *osFile) Uncache(offset, length int64) error {
+	if err := control(f.File, func(fd int) error { return uncache(fd, offset, length) }); err != nil {
+		return &fs.PathError{Op: "fadvise", Path: f.Name(), Err: err}
+	}
+	return nil
 }
 
 func (f *osFile) Reopen() (*os.File, error) {

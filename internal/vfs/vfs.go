@@ -75,6 +75,12 @@ type Descriptor interface {
 	Reopen() (*os.File, error)
 }
 
+// Uncacher is what files of OS offer besides File, to those who want to know what is on the disk.
+type Uncacher interface {
+	// Uncache advises the system to drop what it keeps of a range in memory, but for what is not written back yet.
+	Uncache(offset, length int64) error
+}
+
 // Usage is the room of a file system in bytes. Free is what an unprivileged writer may still take.
 type Usage struct {
 	TotalBytes uint64

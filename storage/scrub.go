@@ -1,0 +1,178 @@
+package storage
+
+import (
+	"errors"
+	"io/fs"
+	"iter"
+
+	"weed/internal/blob"
+	"weed/internal/vfs"
+	"weed/storage/index"
+)
+
+// Damage is a part of a log in which bytes are not what was written: a record, or where the end of that can't be
+// told, all up to the next needle that is live.
+type Damage struct {
+	Offset, Length int64 // in bytes
+	Reason         string
+	// InVain says that it has been mended just now, and the disk did not take it.
+	InVain bool
+}
+
+// Pace holds a reader of a log back: it is called before n bytes are read, and ends the reading by an error.
+type Pace func(n int) error
+
+// Scrub re-reads the log below end, which is committed, and checks that each record in it is what was written as
+// far as can be told: its checksum, and for a live needle that key and size are those of the index. It reads
+// the disk rather than the page cache, and leaves nothing in that. Appends and reads go on meanwhile.
+//
+// found is called for each damage in order. It returns true if it has mended the record that begins there (see
+// Mend), which is looked at again.
+// reached is told how far the scrub has come. Errors are those of pace, or ErrClosed; a read that fails is damage.
+func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), reached func(offset int64)) error {
+	s := newScrub(v, end, pace)
+	defer s.stop()
+	for at := v.superblock.Length(); at < end; {
+		next, damage, err := s.look(at)
+		if err == nil && damage != nil && found(*damage) {
+			s.scanner.n = 0 // the window is from before
+			if next, damage, err = s.look(at); damage != nil {
+				damage.InVain = true
+				found(*damage)
+			}
+		}
+		if err != nil {
+			return v.closedError(err)
+		}
+		at = next
+		reached(at)
+	}
+	return nil
+}
+
+// scrub is one pass over a log.
+type scrub struct {
+	v       *Volume
+	end     int64
+	file    *coldFile
+	scanner *logScanner
+
+	// The live needles in the order of the log, and the first one that was not passed yet.
+	next func() (blob.Key, index.Location, bool)
+	stop func()
+	key  blob.Key
+	live index.Location
+	more bool
+}
+
+func newScrub(v *Volume, end int64, pace Pace) *scrub {
+	s := &scrub{v: v, end: end, file: &coldFile{File: v.dat, pace: pace}}
+	s.scanner = newLogScanner(s.file, v.superblock.Version, end)
+	s.next, s.stop = iter.Pull2(v.index.Load().ByOffset(0, uint64(end/needleAlignment)))
+	s.key, s.live, s.more = s.next()
+	return s
+}
+
+// liveAt passes over the needles that are live below an offset, and returns where the next one begins, or the end.
+func (s *scrub) liveAt(offset int64) int64 {
+	for s.more {
+		if at := int64(s.live.Offset) * needleAlignment; at >= offset {
+			return at
+		}
+		s.key, s.live, s.more = s.next()
+	}
+	return s.end
+}
+
+// look judges the record at an offset, and returns where to go on.
+func (s *scrub) look(at int64) (next int64, damage *Damage, err error) {
+	r, verdict, err := s.scanner.check(at)
+	if s.file.stopped != nil {
+		return at, nil, s.file.stopped
+	}
+	if errors.Is(err, fs.ErrClosed) {
+		return at, nil, err
+	}
+	live := s.liveAt(at)
+	switch {
+	case err != nil:
+		return s.damagedUntilLive(at, err.Error())
+	case verdict == recordIncomplete:
+		return s.damagedUntilLive(at, errShortRecord.Error())
+	case verdict == recordBad:
+		r.offset = at
+		known, err := s.scanner.lengthKnown(r)
+		switch {
+		case s.file.stopped != nil:
+			return at, nil, s.file.stopped
+		case err != nil || !known || r.length > s.end-at:
+			return s.damagedUntilLive(at, "no valid needle here")
+		}
+		return at + r.length, &Damage{Offset: at, Length: r.length, Reason: "no valid needle here"}, nil
+	case live == at && s.more && (r.key != s.key || r.size != Size(s.live.Size)):
+		return s.damagedUntilLive(at, errOther.Error())
+	}
+	if inside := s.liveAt(at + needleAlignment); inside < at+r.length {
+		return inside, &Damage{Offset: at, Length: inside - at, Reason: "the needle would reach into the next one"}, nil
+	}
+	return at + r.length, nil, nil
+}
+
+// damagedUntilLive is the verdict on a record of which not even the length can be believed.
+func (s *scrub) damagedUntilLive(at int64, reason string) (int64, *Damage, error) {
+	next := s.liveAt(at + needleAlignment)
+	return next, &Damage{Offset: at, Length: next - at, Reason: reason}, nil
+}
+
+// coldFile reads what is on the disk. A page that is in the cache would hide that the disk has lost it, so it is
+// dropped first; and again behind, so that a scrub does not push out what readers use.
+type coldFile struct {
+	vfs.File
+	pace    Pace  // may be nil
+	stopped error // what pace has returned
+}
+
+func (f *coldFile) ReadAt(p []byte, offset int64) (int, error) {
+	if f.pace != nil {
+		if err := f.pace(len(p)); err != nil {
+			f.stopped = err
+			return 0, err
+		}
+	}
+	if cached, ok := f.File.(vfs.Uncacher); ok {
+		// It is advice: where it is not taken, the bytes are still checked.
+		_ = cached.Uncache(offset, int64(len(p)))
+		defer func() { _ = cached.Uncache(offset, int64(len(p))) }()
+	}
+	return f.File.ReadAt(p, offset)
+}
+
+// ChecksumLog goes on with the CRC32-C of the log, which is crc below offset or where the caller began, over the
+// next length bytes, which are committed. It reads as Scrub does, and returns also how many of the bytes it got
+// to before pace ended it, which is no error.
+func (v *Volume) ChecksumLog(offset, length int64, crc uint32, pace Pace) (sum uint32, n int64, err error) {
+	file := &coldFile{File: v.dat, pace: pace}
+	scratch := checksumScratch.Get().(*[]byte)
+	defer checksumScratch.Put(scratch)
+	for sum = crc; n < length; {
+		b := (*scratch)[:min(int64(len(*scratch)), length-n)]
+		if err := readFull(file, b, offset+n); err != nil {
+			if file.stopped != nil {
+				return sum, n, nil
+			}
+			return sum, n, v.closedError(err)
+		}
+		sum = updateChecksum(sum, b)
+		n += int64(len(b))
+	}
+	return sum, n, nil
+}
+
+// OffsetOf returns where in the log the live needle under key begins, in bytes.
+func (v *Volume) OffsetOf(key blob.Key) (int64, bool) {
+	loc, ok := v.index.Load().Get(key)
+	return int64(loc.Offset) * needleAlignment, ok
+}
+
+// Revision returns how often the log was compacted: offsets mean the same in logs of one revision.
+func (v *Volume) Revision() uint16 { return v.superblock.Revision }
