@@ -221,6 +221,7 @@ func (l *Leases) Receive(from Server, m LeaseMessage, now Instant, uncovered fun
 			uncovered(v)
 		}
 		l.mu.Lock()
+		p.due = p.due || len(m.Except) > 0 // soon they may agree
 		at := asked.at
 		if l.bugs.leaseFromAnswer {
 			at = now
