@@ -10,7 +10,16 @@ func (g *Group) report(round uint64) Message {
 }
 
 // follow takes a message of the primary.
-func (g *Group) follow(primary Server, m *Message) {
+func (g *Group) follow(primary Server, m *Message, now Instant) {
+	if m.Kind != MsgSync && m.Life != g.leases.life {
+		// It does not know that this server has restarted. A member says so by itself, one that is to become a
+		// member would not.
+		if now-g.helloAt >= g.times.Lease/6 {
+			g.helloAt = now
+			g.hello(primary)
+		}
+		return
+	}
 	switch m.Kind {
 	case MsgSync:
 		if m.Round > g.round {
@@ -20,15 +29,17 @@ func (g *Group) follow(primary Server, m *Message) {
 			g.send(primary, g.report(g.round))
 		}
 	case MsgAlign:
-		if m.Round == g.round && m.Life == g.leases.life {
+		if m.Round == g.round {
 			g.align(m)
 		}
 	case MsgAppend:
-		if m.Round == g.round && m.Life == g.leases.life && g.aligned {
+		if m.Round == g.round && g.aligned {
 			g.append(primary, m)
 		}
 	}
 }
+
+func (g *Group) hello(to Server) { g.send(to, Message{Kind: MsgHello, Life: g.leases.life}) }
 
 // align makes the log a prefix of the primary's.
 func (g *Group) align(m *Message) {
@@ -62,11 +73,9 @@ func (g *Group) append(primary Server, m *Message) {
 	case len(m.Bytes) > 0:
 		g.ack() // the answer was lost
 	}
-	if to := min(m.Committed, g.length); to > g.committed {
-		g.commit(to)
-		if len(m.Bytes) == 0 {
-			g.ack() // so that the primary need not tell again
-		}
+	g.commit(min(m.Committed, g.length))
+	if len(m.Bytes) == 0 {
+		g.ack() // so that the primary need not tell again
 	}
 }
 

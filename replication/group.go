@@ -201,9 +201,11 @@ func (g *Group) sendConfig(to Server) {
 
 func (g *Group) save() { g.emit(Effect{Kind: EffectSave, Durable: g.durable}) }
 
+// cut drops what lies behind an offset. What lies before is durable then, too: nothing else would tell so of what
+// was written before the cut and has not been reported.
 func (g *Group) cut(to int64) {
 	if g.length > to {
-		g.length, g.whole, g.persisted = to, min(g.whole, to), min(g.persisted, to)
+		g.length, g.whole, g.persisted, g.committed = to, min(g.whole, to), to, min(g.committed, to)
 		g.cuts++
 		g.emit(Effect{Kind: EffectCut, Offset: to, Cuts: g.cuts})
 	}
@@ -255,6 +257,10 @@ func (g *Group) adopt(c Config, now Instant) {
 	g.enter(now)
 	if g.role != Primary {
 		g.save()
+		return
+	}
+	if g.failed { // it begins no epoch, but looks for who can
+		g.returning = true
 		return
 	}
 	if wasPrimary {
@@ -377,7 +383,7 @@ func (g *Group) receive(from Server, m *Message, now Instant) {
 	switch m.Kind {
 	case MsgSync, MsgAlign, MsgAppend:
 		if from == g.durable.Config.Primary && g.role != Primary && !g.failed {
-			g.follow(from, m)
+			g.follow(from, m, now)
 		}
 	case MsgQuery:
 		g.send(from, g.report(0))
@@ -411,7 +417,7 @@ func (g *Group) tick(now Instant) {
 	case g.role == Follower && !g.aligned && !g.failed && now-g.helloAt >= g.times.Lease/6:
 		g.helloAt = now
 		for _, m := range g.members { // all of them: the primary may be another by now
-			g.send(m.server, Message{Kind: MsgHello, Life: g.leases.life})
+			g.hello(m.server)
 		}
 	}
 }

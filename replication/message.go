@@ -51,14 +51,16 @@ type Message struct {
 type EffectKind uint8
 
 // What a group asks its caller to do. Effects are to be carried out in order; those on the disk, but for
-// EffectWrite, before the next one is.
+// EffectWrite, before the next one is. If one on the disk fails, those after it are left, and Failed is called.
 const (
 	// EffectSend sends Message to To. It may be lost, if it is not lost for ever: the connection breaks, say.
 	EffectSend EffectKind = iota + 1
 	// EffectWrite appends Bytes at Offset. When they are durable, as the policy says, Persisted is to be called
 	// with Cuts, or Failed if they can't be made so. What is written later may be persisted together with it.
 	EffectWrite
-	// EffectCut cuts the log to Offset, durably.
+	// EffectCut cuts the log to Offset, durably, with all that lies before. That is below an earlier
+	// EffectCommit only if a machine without -fsync=always has lost what was acknowledged: what was made visible
+	// is read again from the log then.
 	EffectCut
 	// EffectSave replaces what was kept by Durable, durably.
 	EffectSave

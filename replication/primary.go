@@ -18,7 +18,8 @@ type progress struct {
 	phase   phase
 	next    int64   // what is shipped next
 	acked   int64   // up to where it is durable there
-	known   int64   // up to where it knows what is committed
+	known   int64   // up to where it has said that it knows what is committed
+	told    int64   // up to where it was told
 	moved   Instant // when it last came forward, or was last spoken to
 	resent  int64   // what was shipped from before this was sent once more: gaps there are known
 	align   Message // that it has not answered yet
@@ -123,10 +124,14 @@ func (g *Group) ship(to Server, p *progress) {
 func (g *Group) sendAppend(to Server, p *progress, n int64) {
 	g.send(to, Message{Kind: MsgAppend, Round: p.round, Life: p.life, Offset: p.next, Size: n, Committed: g.committed})
 	p.next += n
+	p.told = g.committed // unless this is lost: see nudgeOne
 }
 
 // advance commits what all members have.
 func (g *Group) advance(now Instant) {
+	if g.failed && !g.active {
+		return
+	}
 	to := g.persisted
 	for _, m := range g.members {
 		p := g.progress[m.server]
@@ -167,9 +172,8 @@ func (g *Group) Idle() []Effect {
 // tell lets those know the commit point that are not about to hear it with the next bytes.
 func (g *Group) tell() {
 	for _, m := range g.members {
-		if p := g.progress[m.server]; p.phase == shipping && p.known < g.committed {
+		if p := g.progress[m.server]; p.phase == shipping && max(p.told, p.known) < g.committed {
 			g.sendAppend(m.server, p, 0)
-			p.known = g.committed // unless this is lost: see nudge
 		}
 	}
 }
@@ -234,8 +238,8 @@ func (g *Group) nudgeOne(s Server, now Instant) {
 	case p.acked < p.next:
 		p.resent, p.next = p.next, max(p.acked, 0)
 		g.ship(s, p)
-	default:
-		g.sendAppend(s, p, 0) // the commit point, and a sign of life
+	case p.known < g.committed:
+		g.sendAppend(s, p, 0)
 	}
 }
 
