@@ -52,6 +52,10 @@ type simOp struct {
 	put   bool
 	state opState
 	at    int // its record's offset once it is committed, before 0
+
+	// Of the latest proposal.
+	epoch uint64
+	start int
 }
 
 func (o *simOp) String() string {
@@ -76,16 +80,6 @@ func (o *simOp) settle(s *sim, state opState) {
 		s.stats.unknown++
 	}
 }
-
-// simBatch is what was proposed at once.
-type simBatch struct {
-	epoch uint64
-	start int
-	bytes []byte
-	ops   []*simOp
-}
-
-func (b *simBatch) end() int { return b.start + len(b.bytes) }
 
 // simVolume is a volume: what the masters know, and what must hold.
 type simVolume struct {
@@ -130,7 +124,7 @@ func (v *simVolume) committed(s *sim, c *simCopy, to int) {
 }
 
 // acknowledge is the end of an operation that has succeeded (I1).
-func (v *simVolume) acknowledge(s *sim, c *simCopy, b *simBatch, o *simOp) {
+func (v *simVolume) acknowledge(s *sim, c *simCopy, o *simOp) {
 	if o.state == opRefused && !v.excused {
 		s.fail("I4: %s v%d: %v succeeds after it was refused", c.server.id, v.id, o)
 	}
@@ -148,7 +142,7 @@ func (v *simVolume) acknowledge(s *sim, c *simCopy, b *simBatch, o *simOp) {
 	}
 	copies := 0
 	for _, x := range s.servers {
-		if other := x.copies[v.index]; other != nil && (other.holds(b) || other.lost) {
+		if other := x.copies[v.index]; other != nil && (other.holds(o) || other.lost) {
 			copies++
 		}
 	}

@@ -40,7 +40,7 @@ type simCopy struct {
 	syncing bool
 	pumping bool
 	queue   []*simOp
-	batches []*simBatch
+	tail    []*simOp // proposed, and not settled
 	reads   []*simRead
 }
 
@@ -68,7 +68,7 @@ func (x *simServer) start(fresh bool) {
 		}
 		c.log = c.log[:wholeRecords(len(c.log))]
 		c.synced = min(c.synced, len(c.log))
-		c.applied, c.kv, c.syncing, c.pumping, c.queue, c.batches = LogStart, [simKeys]uint32{}, false, false, nil, nil
+		c.applied, c.kv, c.syncing, c.pumping, c.queue, c.tail = LogStart, [simKeys]uint32{}, false, false, nil, nil
 		c.group = NewGroup(c.volume.id, x.id, x.leases, c.kept, int64(len(c.log)), fresh, x.clock())
 		s.logf("%s v%d: %s", x.id, c.volume.id, c.describe())
 		if fresh {
@@ -89,12 +89,7 @@ func (x *simServer) stop(power bool) {
 		if c == nil {
 			continue
 		}
-		for _, b := range c.batches {
-			for _, o := range b.ops {
-				o.settle(s, opUnknown)
-			}
-		}
-		for _, o := range c.queue {
+		for _, o := range slices.Concat(c.tail, c.queue) {
 			o.settle(s, opUnknown)
 		}
 		s.open -= len(c.reads)
@@ -308,19 +303,19 @@ func (c *simCopy) commit(to int) {
 	to = wholeRecords(to)
 	v.committed(s, c, to)
 	c.apply(to)
-	c.batches = slices.DeleteFunc(c.batches, func(b *simBatch) bool {
-		if b.end() > to || !c.holds(b) {
+	c.tail = slices.DeleteFunc(c.tail, func(o *simOp) bool {
+		if o.start >= to || !c.holds(o) {
 			return false
 		}
-		for _, o := range b.ops {
-			v.acknowledge(s, c, b, o)
-		}
+		v.acknowledge(s, c, o)
 		return true
 	})
 }
 
-func (c *simCopy) holds(b *simBatch) bool {
-	return b.end() <= len(c.log) && bytes.Equal(c.log[b.start:b.end()], b.bytes)
+// holds reports whether an operation is in the log, where it was proposed. Of what was proposed at once the
+// beginning may have remained.
+func (c *simCopy) holds(o *simOp) bool {
+	return o.start+recordSize <= len(c.log) && recordAt(c.log, o.start) == o.id
 }
 
 func (c *simCopy) apply(to int) {
@@ -331,19 +326,17 @@ func (c *simCopy) apply(to int) {
 }
 
 // notice looks for what the group has come to: a server that was the primary and is in sync again knows what
-// became of its batches.
+// became of its proposals.
 func (c *simCopy) notice() {
-	if len(c.batches) == 0 || c.group.role != Follower || !c.server.up || !c.group.inSync() {
+	if len(c.tail) == 0 || c.group.role != Follower || !c.server.up || !c.group.inSync() {
 		return
 	}
 	s := c.server.sim
-	c.batches = slices.DeleteFunc(c.batches, func(b *simBatch) bool {
-		if b.epoch == c.group.durable.Config.Epoch || c.holds(b) {
+	c.tail = slices.DeleteFunc(c.tail, func(o *simOp) bool {
+		if o.epoch == c.group.durable.Config.Epoch || c.holds(o) {
 			return false
 		}
-		for _, o := range b.ops {
-			o.settle(s, opRefused)
-		}
+		o.settle(s, opRefused)
 		return true
 	})
 }
@@ -353,11 +346,11 @@ func (c *simCopy) ready() {
 	s := c.server.sim
 	c.volume.begun(s, c)
 	var again []*simOp
-	c.batches = slices.DeleteFunc(c.batches, func(b *simBatch) bool {
-		if c.holds(b) {
+	c.tail = slices.DeleteFunc(c.tail, func(o *simOp) bool {
+		if c.holds(o) {
 			return false
 		}
-		again = append(again, b.ops...)
+		again = append(again, o)
 		return true
 	})
 	for _, o := range again {
@@ -386,34 +379,35 @@ func (c *simCopy) propose() {
 	x := c.server
 	s := x.sim
 	c.pumping = false
-	b := &simBatch{epoch: c.group.durable.Config.Epoch}
+	var batch []byte
+	var ops []*simOp
 	puts := false
 	for _, o := range c.queue {
 		if c.group.Accepts(o.put) != nil {
 			o.settle(s, opRefused)
 			continue
 		}
-		b.ops = append(b.ops, o)
-		b.bytes = appendRecord(b.bytes, o.id)
+		o.epoch, o.start = c.group.durable.Config.Epoch, len(c.log)+len(batch)
+		batch = appendRecord(batch, o.id)
+		ops = append(ops, o)
 		puts = puts || o.put
 	}
 	c.queue = nil
-	if len(b.ops) == 0 {
+	if len(ops) == 0 {
 		return
 	}
-	offset, effects, err := c.group.Propose(int64(len(b.bytes)), puts, x.clock())
+	offset, effects, err := c.group.Propose(int64(len(batch)), puts, x.clock())
 	if err != nil || offset != int64(len(c.log)) {
 		s.fail("%s v%d: proposal at %d of a log of %d: %v", x.id, c.volume.id, offset, len(c.log), err)
 	}
-	b.start = int(offset)
-	c.batches = append(c.batches, b)
+	c.tail = append(c.tail, ops...)
 	if s.chance(x.broken) {
 		s.logf("%s v%d: write fails", x.id, c.volume.id)
 		c.do(c.group.Failed(x.clock()))
 		return
 	}
-	c.log = append(c.log, b.bytes...)
-	s.logf("%s v%d: propose %d..%d %v", x.id, c.volume.id, b.start, b.end(), b.ops)
+	c.log = append(c.log, batch...)
+	s.logf("%s v%d: propose %d..%d %v", x.id, c.volume.id, offset, len(c.log), ops)
 	c.persist()
 	c.do(effects)
 	if x.up && s.rng.IntN(2) == 0 {
