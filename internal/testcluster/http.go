@@ -29,6 +29,12 @@ func (a Answer) Err() error {
 	return fmt.Errorf("status %d: %.300s", a.Status, a.Body)
 }
 
+// NeverSent reports whether there was no connection, so that nobody can have got the request.
+func (a Answer) NeverSent() bool {
+	var failure *net.OpError
+	return errors.As(a.err, &failure) && failure.Op == "dial"
+}
+
 // Want returns nil if the answer has the status, else Err.
 func (a Answer) Want(status int) error {
 	if a.Status == status {

@@ -38,11 +38,21 @@ type Node struct {
 // NewNetwork makes a network that lasts as long as the test. It skips the test where that is not allowed.
 func NewNetwork(t testing.TB) *Network {
 	t.Helper()
+	n, err := TryNetwork(t)
+	if err != nil {
+		t.Skip(err)
+	}
+	return n
+}
+
+// TryNetwork makes a network that lasts as long as the test. It returns an error where that is not allowed.
+func TryNetwork(t testing.TB) (*Network, error) {
+	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("network namespaces can't be made here: root is needed")
+		return nil, errors.New("network namespaces can't be made here: root is needed")
 	}
 	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("network namespaces can't be made here: the ip command (iproute2) is needed")
+		return nil, fmt.Errorf("network namespaces can't be made here: the ip command (iproute2) is needed: %w", err)
 	}
 	networks.mu.Lock()
 	networks.count++
@@ -50,7 +60,7 @@ func NewNetwork(t testing.TB) *Network {
 		prefix: fmt.Sprintf("10.%d.", 100+networks.count%100), hub: -1}
 	networks.mu.Unlock()
 	if err := n.try("netns", "add", n.name); err != nil {
-		t.Skipf("network namespaces can't be made here: %v", err)
+		return nil, fmt.Errorf("network namespaces can't be made here: %w", err)
 	}
 	t.Cleanup(n.close)
 	var err error
@@ -68,7 +78,7 @@ func NewNetwork(t testing.TB) *Network {
 		networks.all = make(map[isolated]struct{})
 	}
 	networks.all[n] = struct{}{}
-	return n
+	return n, nil
 }
 
 func (n *Network) close() {
@@ -134,15 +144,42 @@ func (node Node) Place(port string) Place {
 }
 
 // Cut loses every packet between two nodes, in both directions.
-func (n *Network) Cut(a, b Node) { n.rules("add", a, b) }
+func (n *Network) Cut(a, b Node) {
+	n.t.Helper()
+	n.CutOneWay(a, b)
+	n.CutOneWay(b, a)
+}
 
 // Heal undoes a Cut.
-func (n *Network) Heal(a, b Node) { n.rules("del", a, b) }
-
-func (n *Network) rules(verb string, a, b Node) {
+func (n *Network) Heal(a, b Node) {
 	n.t.Helper()
-	n.run("-n", n.name, "rule", verb, "from", a.IP, "to", b.IP, "blackhole")
-	n.run("-n", n.name, "rule", verb, "from", b.IP, "to", a.IP, "blackhole")
+	n.HealOneWay(a, b)
+	n.HealOneWay(b, a)
+}
+
+// CutOneWay loses every packet from one node to another.
+func (n *Network) CutOneWay(from, to Node) { n.rule("add", from, to) }
+
+// HealOneWay undoes a CutOneWay.
+func (n *Network) HealOneWay(from, to Node) { n.rule("del", from, to) }
+
+func (n *Network) rule(verb string, from, to Node) {
+	n.t.Helper()
+	n.run("-n", n.name, "rule", verb, "from", from.IP, "to", to.IP, "blackhole")
+}
+
+// Slow lets so many bits a second through to a node. More has to wait, up to 400 ms, or is lost. It fails where the tc
+// command or what it needs of the kernel is missing.
+func (n *Network) Slow(node Node, kilobits int) error {
+	return n.tc("add", node, "tbf", "rate", fmt.Sprint(kilobits, "kbit"), "burst", "16kb", "latency", "400ms")
+}
+
+// Fast undoes Slow.
+func (n *Network) Fast(node Node) error { return n.tc("del", node) }
+
+func (n *Network) tc(verb string, node Node, discipline ...string) error {
+	port := strings.TrimPrefix(node.namespace, n.name+"-")
+	return n.try(append([]string{"netns", "exec", n.name, "tc", "qdisc", verb, "dev", port, "root"}, discipline...)...)
 }
 
 func (n *Network) contains(ip net.IP) bool { return strings.HasPrefix(ip.String(), n.prefix) }
