@@ -42,7 +42,7 @@ func (v *Volume) put(n *Needle, sync bool) error {
 // Errors: ErrNotFound (also for a wrong cookie), ErrReadOnly, ErrClosed, or the disk's. After any error the
 // needle is still readable.
 func (v *Volume) Delete(key blob.Key, cookie blob.Cookie) (size int64, err error) {
-	if _, ok := v.index.Load().Get(key); !ok {
+	if _, ok := v.index.Load().Get(key); !ok && !v.committer.replica.on.Load() {
 		return 0, ErrNotFound
 	}
 	op := operations.Get().(*operation)

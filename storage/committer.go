@@ -124,12 +124,20 @@ func (c *committer) wakeUp() {
 	}
 }
 
-// post has the goroutine run a task, after those posted before. A closed committer runs none.
-func (c *committer) post(task func()) {
+// post has the goroutine run a task, after those posted before. A closed committer takes none, and returns false.
+func (c *committer) post(task func()) bool {
 	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return false
+	}
 	c.tasks = append(c.tasks, task)
+	first := len(c.tasks) == 1
 	c.mu.Unlock()
-	c.wakeUp()
+	if first {
+		c.wakeUp()
+	}
+	return true
 }
 
 func (c *committer) run() {
@@ -139,7 +147,7 @@ func (c *committer) run() {
 		}
 		c.flushIdx()
 		c.mu.Lock()
-		closed := c.closed && len(c.waiting) == 0
+		closed := c.closed && len(c.waiting)+len(c.tasks) == 0
 		c.mu.Unlock()
 		if closed {
 			c.giveUp()
@@ -165,8 +173,7 @@ func (c *committer) turn() bool {
 	clear(tasks)
 	c.spare = tasks
 	if c.replica.r != nil {
-		c.persistReplica()
-		return c.propose() || len(tasks) > 0 || c.idleReplica()
+		return c.turnReplica(len(tasks) > 0)
 	}
 	n := batchLength(c.queue)
 	if n > 0 {
@@ -174,6 +181,19 @@ func (c *committer) turn() bool {
 		c.drop(n)
 	}
 	return n > 0 || len(tasks) > 0
+}
+
+// turnReplica is the rest of a turn of a replicated volume; told says that tasks were run.
+func (c *committer) turnReplica(told bool) bool {
+	if told {
+		c.askAgain()
+	}
+	c.persistReplica()
+	if c.propose() || told {
+		return true
+	}
+	c.idleReplica()
+	return false
 }
 
 // drop takes the first operations out of the queue.
@@ -374,23 +394,34 @@ func (c *committer) publish(end int64) {
 	c.v.stats.length.Store(end)
 }
 
-// fail answers every accepted operation with the disk's error, takes what was written of them back, and
+// fail gives every accepted operation the disk's error, which it returns, takes what was written of them back, and
 // keeps the volume from taking more.
-func (c *committer) fail(batch []*operation, err error) {
+func (c *committer) fail(batch []*operation, err error) error {
 	err = fmt.Errorf("append to volume %d: %w", c.v.id, diskError(err))
-	cause := CauseDamaged
-	if errors.Is(err, ErrNoSpace) && c.v.readOnly.load()&CauseDamaged == 0 {
-		cause = CauseNoSpace
-	}
-	c.v.turnReadOnly(cause, err)
+	c.diskFailed(err)
 	for _, op := range batch {
 		if op.err == nil {
 			op.err = err
 		}
 	}
+	c.takeBack()
+	return err
+}
+
+// diskFailed keeps the volume from taking more after an error of the disk.
+func (c *committer) diskFailed(err error) {
+	cause := CauseDamaged
+	if errors.Is(err, ErrNoSpace) && c.v.readOnly.load()&CauseDamaged == 0 {
+		cause = CauseNoSpace
+	}
+	c.v.turnReadOnly(cause, err)
+}
+
+// takeBack removes what was written behind the end of the log, now if the disk lets it.
+func (c *committer) takeBack() {
 	c.uncut = true
-	if cutErr := c.cut(); cutErr != nil {
-		c.v.cfg.Logger.Error("a failed append can't be cut off yet", "volume", c.v.id, "error", cutErr)
+	if err := c.cut(); err != nil {
+		c.v.cfg.Logger.Error("a failed append can't be cut off yet", "volume", c.v.id, "error", err)
 	}
 }
 

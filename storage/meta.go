@@ -36,6 +36,9 @@ type meta struct {
 	Clean *cleanMark `json:"clean,omitempty"`
 	// Replication is what a Replicator keeps.
 	Replication json.RawMessage `json:"replication,omitempty"`
+	// Elsewhere says that other servers hold all that was acknowledged, too: what a power cut has taken comes from
+	// them.
+	Elsewhere bool `json:"elsewhere,omitempty"`
 }
 
 type cleanMark struct {

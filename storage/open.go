@@ -184,6 +184,15 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 		}
 		bad = !ofThisLog
 	}
+	if !bad && load.last != (idxEntry{}) && v.meta.Elsewhere && !v.meta.Synced {
+		// What the index file knows was not synced either, and comes from the other copies if it is gone.
+		last := newLogScanner(v.dat, v.superblock.Version, datLength)
+		_, verdict, err := last.check(int64(load.last.offset) * needleAlignment)
+		if err != nil {
+			return load, err
+		}
+		bad = verdict != recordGood
+	}
 	if v.meta.Synced && (load.beyond || bad) {
 		// Entries follow a sync of what they point at, so the log has lost its end since.
 		r.lost = load.beyond
@@ -240,6 +249,7 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 	scanner := newLogScanner(v.dat, v.superblock.Version, datLength)
 	scanner.batched = r.adopted()
 	scanner.cookieOf = v.cookieOf
+	scanner.elsewhere, scanner.unsynced = v.meta.Elsewhere, !v.meta.Synced
 	if load.last != (idxEntry{}) {
 		offset := int64(load.last.offset) * needleAlignment
 		last, verdict, err := scanner.check(offset)

@@ -48,6 +48,9 @@ type logScanner struct {
 
 	// batched says that the timestamps count within a commit as ours do.
 	batched bool
+	// elsewhere says that other servers hold all that was acknowledged; unsynced, that what lies behind the clean
+	// mark was written without syncs.
+	elsewhere, unsynced bool
 	// cookieOf returns the cookie of the needle that is live under key so far.
 	cookieOf func(key blob.Key) (cookie blob.Cookie, live bool, err error)
 }

@@ -21,6 +21,10 @@ type tail struct {
 //     same commit. The low bits of a timestamp count within a commit (see committer): a first good record
 //     with a count above zero tells that its commit began in the stretch.
 //
+// The log of a copy whose content is elsewhere, too, may have several commits that were never durable: it takes what
+// it lacks as fast as it comes. There any stretch that was never written is cut, with what is behind it, and if
+// nothing of the log was synced, any bad record: the other copies have it.
+//
 // Anything else, and anything below durable, the length that a clean shutdown vouches for, is damage. It
 // is reported, the good records behind it are still found, and nothing is cut, there or further on.
 func (s *logScanner) scanTail(from, durable int64, apply func(r logRecord, good bool)) (tail, error) {
@@ -42,8 +46,11 @@ func (s *logScanner) scanTail(from, durable int64, apply func(r logRecord, good 
 		}
 		next, found, err := s.resume(r, known)
 		if err == nil && t.damage == nil && at >= durable {
-			var torn bool
-			if torn, err = s.torn(r, v, next, found); torn && err == nil {
+			torn := s.elsewhere && s.unsynced
+			if !torn {
+				torn, err = s.torn(r, v, next, found)
+			}
+			if torn && err == nil {
 				t.end, t.cut = at, s.end-at
 				return t, nil
 			}
@@ -78,7 +85,7 @@ func (s *logScanner) torn(r logRecord, v verdict, next logRecord, found bool) (b
 		stop = next.offset
 	}
 	holes, err := s.unwritten(r, stop)
-	if err != nil || !holes || !found {
+	if err != nil || !holes || !found || s.elsewhere {
 		return holes, err
 	}
 	if !s.batched || s.version != Version3 || next.appendAtNs&batchMask == 0 {

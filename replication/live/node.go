@@ -64,9 +64,11 @@ type Node struct {
 
 	mu       sync.Mutex // guards changes of replicas
 	replicas atomic.Pointer[map[blob.VolumeID]*Replica]
-	ctx      context.Context // of Run, for calls to masters
-	stop     context.CancelFunc
-	calls    sync.WaitGroup
+
+	callsMu sync.Mutex      // guards the beginning of calls against their end
+	ctx     context.Context // of calls to masters
+	stop    context.CancelFunc
+	calls   sync.WaitGroup
 }
 
 // New makes a node. Life is that of this process: see replication.NewLeases.
@@ -97,15 +99,29 @@ func (n *Node) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			n.callsMu.Lock()
 			n.stop()
+			n.callsMu.Unlock()
 			n.calls.Wait()
 			return
 		case <-tick.C:
 		}
-		for _, r := range *n.replicas.Load() {
-			r.v.Post(r.tick)
+		now := n.now()
+		for id, r := range *n.replicas.Load() {
+			if r.needsTick(now) && !r.v.Post(r.tick) {
+				n.forget(id, r) // the volume was closed
+			}
 		}
-		n.sendLetters(n.leases.Tick(n.now()))
+		n.sendLetters(n.leases.Tick(now))
+	}
+}
+
+// call runs a function beside the caller, unless Run is about to end.
+func (n *Node) call(f func()) {
+	n.callsMu.Lock()
+	defer n.callsMu.Unlock()
+	if n.ctx.Err() == nil {
+		n.calls.Go(f)
 	}
 }
 
@@ -124,9 +140,15 @@ func (n *Node) sendLetters(letters []replication.Letter) {
 	}
 }
 
-// Open makes the replica of a volume: a new one of a group whose first configuration is given, or one that
-// goes on from what it kept. It is not replicated if it kept nothing and no configuration is given: ErrPlain.
+// Open makes the replica of a volume: a new one of a group whose first configuration is given, or one that goes on
+// from what it kept. One that kept nothing is outside its group until a primary brings it to its log. A volume that
+// has a replica keeps it.
 func (n *Node) Open(v *storage.Volume, first *replication.Config) (*Replica, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if r := n.Replica(v.ID()); r != nil && r.v == v {
+		return r, nil
+	}
 	r := &Replica{node: n, v: v, id: v.ID()}
 	kept, err := decodeKept(v.Kept())
 	if err != nil {
@@ -137,24 +159,33 @@ func (n *Node) Open(v *storage.Volume, first *replication.Config) (*Replica, err
 		kept = replication.Durable{Config: *first, Complete: first.Epoch,
 			History: replication.History{{Epoch: first.Epoch, Start: replication.LogStart}}}
 	}
-	r.start(kept, fresh)
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	if err := r.start(kept, fresh); err != nil {
+		return nil, err
+	}
 	n.replace(func(m map[blob.VolumeID]*Replica) { m[r.id] = r })
 	return r, nil
 }
 
 // Close forgets the replica of a volume that is about to be deleted.
 func (n *Node) Close(id blob.VolumeID) {
+	if r := n.Replica(id); r != nil {
+		n.forget(id, r)
+	}
+}
+
+// forget drops a replica, if it is still that of its volume.
+func (n *Node) forget(id blob.VolumeID, r *Replica) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	r := n.Replica(id)
-	if r == nil {
+	if n.Replica(id) != r {
 		return
 	}
 	n.replace(func(m map[blob.VolumeID]*Replica) { delete(m, id) })
 	r.released.Store(true)
-	r.v.Post(func() { r.group.Leave() })
+	if !r.v.Post(r.group.Leave) {
+		_ = r.v.Close() // waits for whoever closes the volume, and gets the error: nobody else calls the group then
+		r.group.Leave()
+	}
 }
 
 func (n *Node) replace(change func(map[blob.VolumeID]*Replica)) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ type Replica struct {
 	status    atomic.Pointer[replication.Status]
 	uncoverer atomic.Int32 // tasks under way after which the group knows that it is not covered
 	released  atomic.Bool
+	rest      atomic.Int32 // one of awake, resting, outside
 
 	mu     sync.Mutex // guards inbox
 	inbox  []delivery
@@ -34,10 +36,21 @@ type Replica struct {
 	group    *replication.Group
 	log      *storage.Log
 	spare    []delivery
-	failed   bool
+	failed   bool // the log can't be written
+	told     bool // the group knows that
 	asking   bool
 	expiring int // calls of Expire until somebody has waited long enough
 }
+
+// How much of the clock a replica needs.
+const (
+	awake   = iota // it is called at every tick
+	resting        // a member that has nothing to do while the others' promises hold
+	outside        // no member, and nothing to do
+)
+
+// maxSpareDeliveries bounds the memory that is kept for messages.
+const maxSpareDeliveries = 1 << 10
 
 type delivery struct {
 	from  replication.Server
@@ -51,19 +64,17 @@ func decodeKept(text json.RawMessage) (kept replication.Durable, err error) {
 	return kept, err
 }
 
-// start hands the volume to its group.
-func (r *Replica) start(kept replication.Durable, fresh bool) {
+// start hands the volume to its group. The error is storage.ErrClosed.
+func (r *Replica) start(kept replication.Durable, fresh bool) error {
 	n := r.node
 	r.inTask, r.tick = r.takeInbox, r.onTick
 	r.expiring = int(n.cfg.GiveUp / (n.cfg.Lease / ticksPerLease))
-	r.v.Replicate(func(log *storage.Log) storage.Replicator {
+	return r.v.Replicate(func(log *storage.Log) storage.Replicator {
 		r.log = log
 		r.group = replication.NewGroup(r.id, n.cfg.Self, n.leases, kept, log.Length(), fresh, n.now())
-		if r.v.ReadOnly()&(storage.CauseDamaged|storage.CauseFiles) != 0 {
-			r.carryOut(r.group.Failed(n.now()))
-		} else {
-			r.carryOut(r.group.Tick(n.now()))
-		}
+		r.failed = r.v.ReadOnly()&(storage.CauseDamaged|storage.CauseFiles) != 0
+		r.carryOut(r.group.Tick(n.now()))
+		r.giveWay()
 		return r
 	})
 }
@@ -74,11 +85,13 @@ func (r *Replica) Volume() blob.VolumeID { return r.id }
 // Look returns how the copy stands now.
 func (r *Replica) Look() replication.Status {
 	done := make(chan replication.Status, 1)
-	r.v.Post(func() { done <- r.group.Status() })
+	if !r.v.Post(func() { done <- r.group.Status() }) {
+		return r.Status()
+	}
 	return <-done
 }
 
-// Status returns how the copy stood a moment ago.
+// Status returns the copy's standing, without its lengths and learners: those are of when the standing last changed.
 func (r *Replica) Status() replication.Status { return *r.status.Load() }
 
 // deliver queues a message for the group.
@@ -88,7 +101,7 @@ func (r *Replica) deliver(from replication.Server, f link.Frame) {
 	first := len(r.inbox) == 1
 	r.mu.Unlock()
 	if first {
-		r.v.Post(r.inTask)
+		r.v.Post(r.inTask) // a closed volume takes no messages
 	}
 }
 
@@ -97,25 +110,53 @@ func (r *Replica) takeInbox() {
 	taken := r.inbox
 	r.inbox = r.spare[:0]
 	r.mu.Unlock()
+	now := r.node.now()
 	for i := range taken {
 		d := &taken[i]
-		r.carryOut(r.group.Receive(d.from, d.frame.Message, r.node.now()))
+		r.carryOut(r.group.Receive(d.from, d.frame.Message, now))
 		d.frame.Release()
 	}
 	clear(taken)
-	r.spare = taken
+	if r.spare = taken; cap(taken) > maxSpareDeliveries {
+		r.spare = nil
+	}
 }
 
 func (r *Replica) onTick() {
 	r.recover()
 	r.carryOut(r.group.Tick(r.node.now()))
+	r.giveWay()
 	r.log.Expire(r.expiring)
-	r.log.Wake()
+	switch {
+	case r.log.Waiting() || r.failed || r.asking || !r.group.Quiet():
+	case r.Status().Role == replication.Outside:
+		r.rest.Store(outside)
+	default:
+		r.rest.Store(resting)
+	}
+}
+
+// needsTick reports whether the group is to look at the clock. It may be called concurrently with all else.
+func (r *Replica) needsTick(now replication.Instant) bool {
+	switch r.rest.Load() {
+	case resting:
+		return !r.group.Readable(now)
+	case outside:
+		return false
+	}
+	return true
+}
+
+// stir ends a rest.
+func (r *Replica) stir() {
+	if r.rest.Load() != awake {
+		r.rest.Store(awake)
+	}
 }
 
 // uncovered makes reads wait at once until the group knows that another server promises it nothing.
 func (r *Replica) uncovered(by replication.Server) {
-	r.uncoverer.Add(1)
+	r.uncoverer.Add(1) // and for ever if the volume is closed
 	r.v.Post(func() {
 		r.carryOut(r.group.Uncovered(by, r.node.now()))
 		r.uncoverer.Add(-1)
@@ -130,10 +171,10 @@ func (r *Replica) Configured(c replication.Config) {
 }
 
 // Change orders the primary to change who holds the volume: to add a server, take that order back, drop a member
-// or let another one lead; "" for what is not asked for. The error is replication.ErrNotPrimary.
+// or let another one lead; "" for what is not asked for. The error is replication.ErrNotPrimary or storage.ErrClosed.
 func (r *Replica) Change(add, forget, drop, lead replication.Server) error {
 	done := make(chan error, 1)
-	r.v.Post(func() {
+	posted := r.v.Post(func() {
 		now := r.node.now()
 		order := func(to replication.Server, give func(replication.Server, replication.Instant) ([]replication.Effect, error)) error {
 			if to == "" {
@@ -148,23 +189,30 @@ func (r *Replica) Change(add, forget, drop, lead replication.Server) error {
 		}
 		done <- errors.Join(order(add, r.group.Learn), order(lead, r.group.HandOver), order(drop, r.group.Drop))
 	})
+	if !posted {
+		return fmt.Errorf("volume %d: %w", r.id, storage.ErrClosed)
+	}
 	return <-done
 }
 
 // Accepts is called by the committer.
 func (r *Replica) Accepts(puts bool) error {
+	if r.failed && r.alone() { // there is no other copy to go on with
+		return fmt.Errorf("%w: %s", storage.ErrReadOnly, r.v.ReadOnly())
+	}
 	err := r.group.Accepts(puts)
 	if !errors.Is(err, replication.ErrNotPrimary) {
 		return err
 	}
-	switch s := r.group.Status(); {
-	case s.Role == replication.Follower && s.InSync:
+	if s := r.Status(); s.Role == replication.Follower && s.InSync {
 		return err // so what was cut is decided: it is not in the log of this epoch
-	case s.Role == replication.Primary && s.Failed && len(s.Config.Members) == 1:
-		return fmt.Errorf("%w: %s", storage.ErrReadOnly, r.v.ReadOnly()) // there is no other copy to go on with
 	}
+	r.stir() // those who wait are not to wait for ever
 	return storage.ErrWait
 }
+
+// Current is called by the committer.
+func (r *Replica) Current() bool { return r.Readable() }
 
 // Appended is called by the committer.
 func (r *Replica) Appended(n int64, puts bool) {
@@ -188,23 +236,39 @@ func (r *Replica) Idle() { r.carryOut(r.group.Idle()) }
 // recover goes back to work when the disk does, once the others go on without this copy.
 func (r *Replica) recover() {
 	const unwritable = storage.CauseDamaged | storage.CauseFiles | storage.CauseNoSpace
-	if r.failed && r.group.Status().Role == replication.Outside && r.v.ReadOnly()&unwritable == 0 {
-		r.failed = false
+	if r.failed && r.Status().Role == replication.Outside && r.v.ReadOnly()&unwritable == 0 {
+		r.failed, r.told = false, false
 		r.group.Recovered(r.log.Length())
 		r.node.cfg.Logger.Info("this copy of a volume can be written again", "volume", r.id)
 	}
+}
+
+// alone reports whether this is the only copy.
+func (r *Replica) alone() bool {
+	s := r.Status()
+	return s.Role == replication.Primary && len(s.Config.Members) == 1
 }
 
 func (r *Replica) fail(err error) {
 	if !r.failed {
 		r.failed = true
 		r.node.cfg.Logger.Error("this copy of a volume can't go on: the other copies go on without it", "volume", r.id, "err", err)
+		r.giveWay()
+	}
+}
+
+// giveWay tells the group that the log can't be written, as soon as there is another copy to go on with. Until then it
+// can still be read.
+func (r *Replica) giveWay() {
+	if r.failed && !r.told && !r.alone() {
+		r.told = true
 		r.carryOut(r.group.Failed(r.node.now()))
 	}
 }
 
 // carryOut does what the group asks for.
 func (r *Replica) carryOut(effects []replication.Effect) {
+	r.stir()
 	var failure error
 	for i := range effects {
 		if err := r.do(&effects[i]); err != nil {
@@ -231,17 +295,17 @@ func (r *Replica) do(e *replication.Effect) (err error) {
 	case replication.EffectSave:
 		var text []byte
 		if text, err = json.Marshal(e.Durable); err == nil {
-			err = r.log.Save(text)
+			err = r.log.Save(text, slices.ContainsFunc(e.Durable.Config.Members, r.isOther))
 		}
 	case replication.EffectCommit:
 		r.log.Commit(e.Offset)
 	case replication.EffectConfigure:
 		r.configure(e.Config)
-	case replication.EffectReady:
-		r.log.Wake()
 	}
-	return err
+	return err // EffectReady needs nothing: the committer asks again after each task
 }
+
+func (r *Replica) isOther(s replication.Server) bool { return s != r.node.cfg.Self }
 
 // configure asks the masters, beside the committer.
 func (r *Replica) configure(c replication.Config) {
@@ -250,7 +314,7 @@ func (r *Replica) configure(c replication.Config) {
 	}
 	r.asking = true
 	n := r.node
-	n.calls.Go(func() {
+	n.call(func() {
 		select {
 		case n.asking <- struct{}{}:
 		case <-n.ctx.Done():
@@ -274,8 +338,11 @@ func (r *Replica) configure(c replication.Config) {
 
 // publish shows the state of the group to others, and the masters what is new for them.
 func (r *Replica) publish() {
-	s := r.group.Status()
 	old := r.status.Load()
+	if old != nil && r.group.Stands(old) {
+		return
+	}
+	s := r.group.Status()
 	r.status.Store(&s)
 	if old == nil || old.Config.Epoch == s.Config.Epoch && old.InSync == s.InSync {
 		return

@@ -1,0 +1,184 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+)
+
+// flight is a batch that was appended here as primary, and is not decided.
+type flight struct {
+	ops []*operation
+	end int64 // of the last one's record
+}
+
+func (f *flight) wantsSync() bool {
+	for _, op := range f.ops {
+		if op.sync {
+			return true
+		}
+	}
+	return false
+}
+
+// propose appends the next operations, if the replicator lets it; false says that nothing was done.
+func (c *committer) propose() bool {
+	p := &c.replica
+	if p.flight != nil || len(c.queue) == 0 {
+		return false
+	}
+	if err := p.r.Accepts(false); errors.Is(err, ErrWait) {
+		return false
+	} else if err != nil {
+		for _, op := range c.queue {
+			op.answer(err)
+		}
+		c.drop(len(c.queue))
+		return true
+	}
+	p.noPuts = p.r.Accepts(true)
+	batch := c.queue[:batchLength(c.queue)]
+	err := c.cut()
+	end := c.end
+	if err == nil {
+		end = c.accept(batch)
+		err = c.append()
+	}
+	if err != nil { // no other server has seen any of it
+		err = c.fail(batch, err)
+		for _, op := range batch {
+			op.done <- struct{}{}
+		}
+		c.forgetAccepted()
+		c.drop(len(batch))
+		if !errors.Is(err, ErrNoSpace) { // deletes go on, or try to, on a full disk
+			p.r.Failed(err)
+		}
+		return true
+	}
+	c.launch(batch, end)
+	return true
+}
+
+// launch makes the accepted operations of a batch the flight, and answers the others.
+func (c *committer) launch(batch []*operation, end int64) {
+	p := &c.replica
+	current := true
+	for _, op := range batch {
+		if errors.Is(op.err, ErrNotFound) || errors.Is(op.err, ErrCookie) {
+			current = p.r.Current()
+			break
+		}
+	}
+	var f *flight
+	puts, n := false, end-c.end
+	for _, op := range batch {
+		switch {
+		case op.err == nil:
+			if f == nil {
+				f = &flight{ops: make([]*operation, 0, len(c.accepted)), end: end}
+			}
+			f.ops = append(f.ops, op)
+			c.addTail(op.entry, int64(op.entry.offset)*needleAlignment+op.rec.length)
+			puts = puts || !op.delete
+		case !current && (errors.Is(op.err, ErrNotFound) || errors.Is(op.err, ErrCookie)):
+			p.doubted = append(p.doubted, op)
+		default:
+			op.done <- struct{}{}
+		}
+	}
+	c.forgetAccepted()
+	c.drop(len(batch))
+	if f == nil {
+		return
+	}
+	c.end, p.parsed, p.flight, p.unsettled = end, end, f, true
+	p.r.Appended(n, puts)
+	p.unsynced = true
+	c.persistReplica()
+}
+
+// askAgain has the operations decided anew that what is published here could not be trusted to refuse.
+func (c *committer) askAgain() {
+	p := &c.replica
+	if len(p.doubted) > 0 {
+		c.queue = append(p.doubted, c.queue...)
+		p.doubted = nil
+	}
+}
+
+// persistReplica makes durable what was written, if anything was.
+func (c *committer) persistReplica() {
+	p := &c.replica
+	if !p.unsynced {
+		return
+	}
+	p.unsynced = false
+	if c.v.cfg.Sync == SyncAlways || p.flight != nil && p.flight.wantsSync() {
+		if err := c.sync(); err != nil {
+			p.r.Failed(err)
+			return
+		}
+	}
+	p.r.Persisted()
+}
+
+// idleReplica tells the replicator once that nothing follows what was appended last. What is in flight has carried
+// to the others what was decided before it.
+func (c *committer) idleReplica() {
+	if p := &c.replica; p.unsettled && p.flight == nil {
+		p.unsettled = false
+		p.r.Idle()
+	}
+}
+
+// Expire answers those who have waited for so many calls of it that they should not wait longer.
+func (l *Log) Expire(calls int) {
+	c := l.c
+	c.askAgain()
+	c.queue = expire(c.queue, calls)
+	if f := c.replica.flight; f != nil {
+		for _, op := range f.ops {
+			op.sent = true
+		}
+		f.ops = expire(f.ops, calls) // the flight stays: it is decided some time, for nobody who waits
+	}
+}
+
+func expire(ops []*operation, calls int) []*operation {
+	n := 0
+	for _, op := range ops {
+		if op.age++; op.age <= calls {
+			ops[n] = op
+			n++
+			continue
+		}
+		op.answer(op.outcome(ErrUnsettled))
+	}
+	clear(ops[n:])
+	return ops[:n]
+}
+
+// outcome is what is known of an operation that is given up: unsent unless another server may have it.
+func (op *operation) outcome(unsent error) error {
+	if op.sent {
+		return ErrOutcomeUnknown
+	}
+	return unsent
+}
+
+// giveUp answers all that are left when the volume is closed.
+func (c *committer) giveUp() {
+	p := &c.replica
+	c.askAgain()
+	if p.flight != nil {
+		for _, op := range p.flight.ops {
+			op.answer(ErrOutcomeUnknown)
+		}
+		p.flight = nil
+	}
+	closed := fmt.Errorf("volume %d: %w", c.v.id, ErrClosed)
+	for _, op := range c.queue {
+		op.answer(op.outcome(closed))
+	}
+	c.drop(len(c.queue))
+}
