@@ -2,6 +2,7 @@ package replication
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -165,13 +166,13 @@ func (l *Leases) Tick(now Instant) (letters []Letter) {
 			letters = append(letters, Letter{s, p.ask(l.life, now)})
 		}
 	}
-	slices.SortFunc(letters, func(a, b Letter) int { // so that the same events give the same letters
-		if a.To < b.To {
-			return -1
-		}
-		return 1
-	})
+	inOrder(letters)
 	return letters
+}
+
+// inOrder sorts letters, so that the same events give the same ones.
+func inOrder(letters []Letter) {
+	slices.SortFunc(letters, func(a, b Letter) int { return strings.Compare(string(a.To), string(b.To)) })
 }
 
 func (p *pair) ask(life uint64, now Instant) LeaseMessage {
@@ -257,5 +258,6 @@ func (l *Leases) Release() (letters []Letter) {
 	for s := range l.peers {
 		letters = append(letters, Letter{s, LeaseMessage{Kind: LeaseRelease, Life: l.life}})
 	}
+	inOrder(letters)
 	return letters
 }

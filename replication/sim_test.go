@@ -1,0 +1,78 @@
+package replication
+
+import (
+	"flag"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+var (
+	simSeeds   = flag.Int("sim.seeds", 400, "number of seeds that the simulator runs")
+	simSeed    = flag.Uint64("sim.seed", 0, "the one seed that it runs, with a trace")
+	simVerbose = flag.Bool("sim.v", false, "print the trace of the seed that fails")
+)
+
+// simAll runs seeds from first on, on all processors, until one fails; it returns the lowest of those that failed.
+func simAll(first uint64, n int, planted bugs) (seed uint64, failure string, ran int, stats simStats) {
+	var next, failed atomic.Uint64
+	next.Store(first)
+	failed.Store(first + uint64(n))
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wait.Go(func() {
+			for {
+				k := next.Add(1) - 1
+				if k >= failed.Load() {
+					return
+				}
+				text, one := simRun(k, planted, nil)
+				mu.Lock()
+				ran++
+				stats.add(&one)
+				if text != "" && k < failed.Load() {
+					seed, failure = k, text
+					failed.Store(k)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wait.Wait()
+	return seed, failure, ran, stats
+}
+
+func (t *simStats) add(o *simStats) {
+	t.events += o.events
+	t.commits += o.commits
+	t.acked += o.acked
+	t.refused += o.refused
+	t.unknown += o.unknown
+	t.reads += o.reads
+	t.timeouts += o.timeouts
+	t.epochs += o.epochs
+	t.crashes += o.crashes
+	t.excused += o.excused
+}
+
+func TestSim(t *testing.T) {
+	if *simSeed != 0 {
+		if failure, stats := simRun(*simSeed, bugs{}, os.Stdout); failure != "" {
+			t.Fatalf("seed %d: %s", *simSeed, failure)
+		} else {
+			t.Logf("%+v", stats)
+		}
+		return
+	}
+	seed, failure, ran, stats := simAll(1, *simSeeds, bugs{})
+	t.Logf("%d seeds: %+v", ran, stats)
+	if failure != "" {
+		if *simVerbose {
+			simRun(seed, bugs{}, os.Stdout)
+		}
+		t.Fatalf("%s\nonce more with a trace: go test ./replication -run 'Sim$' -sim.seed=%d", failure, seed)
+	}
+}
