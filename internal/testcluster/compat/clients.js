@@ -48,8 +48,8 @@ async function nodeSeaweedfs() {
       assert((await client.volumeStatus(url)).Volumes.length > 0);
     }
     await assert.rejects(client.find("4000000,01637037d6"));
-    assert.strictEqual((await client.clusterStatus()).IsLeader, true);
-    assert.strictEqual((await client.masterStatus()).IsLeader, true);
+    assert((await client.clusterStatus()).Leader);
+    assert((await client.masterStatus()).Leader);
     assert((await client.systemStatus()).Topology);
     assert((await client.vacuum({ garbageThreshold: 0.4 })).Topology);
   } finally {
