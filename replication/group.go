@@ -73,6 +73,7 @@ type member struct {
 	after     Instant // only grants that were asked for after this cover the volume
 	uncovered Instant // since when there is no cover; -1 while there is
 	resigned  bool
+	unclaimed bool // this server asks for a configuration without it: its grants cover the volume no more
 }
 
 // reading is what Readable needs to know, for concurrent use.
@@ -159,7 +160,7 @@ func (g *Group) Readable(now Instant) bool {
 		return false
 	}
 	for i := range r.members {
-		if m := &r.members[i]; !m.pair.covers(m.after, now, g.times) {
+		if m := &r.members[i]; m.unclaimed || !m.pair.covers(m.after, now, g.times) {
 			return false
 		}
 	}
@@ -171,7 +172,7 @@ func (g *Group) publish() {
 	serve := g.inSync()
 	old := g.reading.Load()
 	if old != nil && old.serve == serve && slices.EqualFunc(old.members, g.members, func(a, b member) bool {
-		return a.pair == b.pair && a.after == b.after
+		return a.pair == b.pair && a.after == b.after && a.unclaimed == b.unclaimed
 	}) {
 		return
 	}

@@ -161,7 +161,9 @@ func (g *Group) ask(c Config, left []Server, now Instant) {
 	g.asking = &asking{config: c, left: left}
 	for _, s := range left {
 		g.leases.claim(g.volume, 0, s)
-		if m := g.member(s); !m.resigned {
+		m := g.member(s)
+		m.unclaimed = true
+		if !m.resigned {
 			g.asking.after = max(g.asking.after, g.leases.promisedUntil(s))
 		}
 	}
@@ -178,6 +180,8 @@ func (g *Group) pursue(now Instant) {
 	case !a.sent && g.allBack(a.left):
 		for _, s := range a.left {
 			g.leases.claim(g.volume, g.durable.Config.Epoch, s)
+			m := g.member(s)
+			m.unclaimed, m.after = false, now
 		}
 		g.asking = nil
 	}

@@ -255,6 +255,7 @@ func (r *simRead) attempt(s *sim) {
 	}
 	if !r.ready && c.group.Readable(x.clock()) {
 		r.ready = true
+		s.logf("client: may read k%d at %s v%d, asked since %v", r.key, x.id, v.id, r.until-simLease)
 		if s.rng.IntN(2) == 0 { // the lookup comes later
 			s.on(x, s.upTo(simLease/4), func() { r.attempt(s) })
 			return
