@@ -154,7 +154,11 @@ func (p *pair) lost(after, now Instant, times Times) bool {
 func (l *Leases) promisedUntil(s Server) Instant {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return max(l.pair(s).promised, l.started+l.times.Lease)
+	p := l.pair(s)
+	if p.gone.Load() {
+		return 0 // it serves nothing any more, whatever was promised to it
+	}
+	return max(p.promised, l.started+l.times.Lease)
 }
 
 // Tick asks those for promises whose turn it is.
