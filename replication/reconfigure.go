@@ -130,10 +130,10 @@ func (g *Group) lost(now Instant) (left []Server) {
 	return left
 }
 
-// resigned returns the members that have said that they can't go on.
+// resigned returns the members that have said themselves that they can't go on, or stop.
 func (g *Group) resigned() (left []Server) {
 	for _, m := range g.members {
-		if m.resigned && g.role == Primary {
+		if m.resigned && g.role == Primary || m.pair.gone.Load() {
 			left = append(left, m.server)
 		}
 	}
