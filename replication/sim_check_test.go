@@ -131,6 +131,10 @@ func (v *simVolume) acknowledge(s *sim, c *simCopy, o *simOp) {
 	if o.state != opPending {
 		return
 	}
+	if g := c.group.durable.Config; o.put && o.epoch != g.Epoch && len(g.Members) < g.Copies {
+		o.settle(s, opUnknown) // a later epoch keeps it, but not with every copy
+		return
+	}
 	o.settle(s, opAcked)
 	s.stats.acked++
 	if v.excused {
@@ -276,11 +280,13 @@ func (r *simRead) attempt(s *sim) {
 		at = v.ops[id-1].at
 	}
 	s.logf("client: reads k%d at %s v%d: operation %d at %d", r.key, x.id, v.id, id, at)
-	if at < r.floor {
+	if at < r.floor && !v.excuse(s, c) && !v.excuse(s, s.byID(c.group.durable.Config.Primary).copies[v.index]) {
 		s.fail("I3: %s v%d: reads k%d as operation %d at %d wrote it, with one at %d known before", x.id, v.id,
 			r.key, id, at, r.floor)
 	}
-	v.floor[r.key] = max(v.floor[r.key], at)
+	if !v.excused {
+		v.floor[r.key] = max(v.floor[r.key], at)
+	}
 }
 
 func (r *simRead) end(s *sim) {

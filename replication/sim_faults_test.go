@@ -171,7 +171,7 @@ func (s *sim) configure(c *simCopy, wish Config) {
 			return
 		}
 		s.transmit(x.index, -1, func() {
-			s.push(event{at: s.now, server: x, life: life, do: func() {
+			s.happen(event{server: x, life: life, do: func() {
 				s.logf("%s v%d: is told of %+v", x.id, v.id, config)
 				c.do(c.group.Configured(config, x.clock()))
 				if x.up {
@@ -218,7 +218,7 @@ func (x *simServer) heartbeat() {
 			}
 			config, life := c.volume.config, x.life
 			s.transmit(-1, x.index, func() {
-				s.push(event{at: s.now, server: x, life: life, do: func() {
+				s.happen(event{server: x, life: life, do: func() {
 					c.do(c.group.Configured(config, x.clock()))
 				}})
 			})

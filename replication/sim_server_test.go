@@ -125,7 +125,7 @@ func (x *simServer) letter(l Letter) {
 	y := s.byID(l.To)
 	s.logf("%s -> %s lease %+v", x.id, y.id, l.Message)
 	s.transmit(x.index, y.index, func() {
-		s.push(event{at: s.now, server: y, do: func() {
+		s.happen(event{server: y, do: func() {
 			s.logf("%s <- %s lease %d seq %d", y.id, x.id, l.Message.Kind, l.Message.Seq)
 			letters := y.leases.Receive(x.id, l.Message, y.clock(), func(v volumeID) {
 				if c := y.copies[v-1]; c != nil && y.up {
@@ -270,7 +270,7 @@ func (c *simCopy) send(to Server, m Message) {
 	}
 	v := c.volume
 	s.transmit(x.index, y.index, func() {
-		s.push(event{at: s.now, server: y, do: func() {
+		s.happen(event{server: y, do: func() {
 			c := y.copies[v.index]
 			if c == nil {
 				if m.Kind != MsgSync {

@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"container/heap"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -37,7 +36,9 @@ type sim struct {
 	bugs    bugs
 	now     time.Duration // of nobody's clock
 	seq     uint64
-	events  eventHeap
+	timers  timers
+	events  []event
+	free    []int32 // slots of events
 	servers []*simServer
 	volumes []*simVolume
 	blocked [][]time.Duration // [from][to]: until when nothing gets through
@@ -69,56 +70,97 @@ func (s *sim) logf(format string, args ...any) {
 	}
 }
 
-// event is something that happens at a time; of a server, if it is not nil, that lives in the same life still.
+// event is something that happens; on a server, if it is not nil, that lives in the same life still.
 type event struct {
-	at     time.Duration
-	seq    uint64
 	server *simServer
 	life   uint64 // 0: of whichever life
 	do     func()
 }
 
-type eventHeap []event
-
-func (h eventHeap) Len() int { return len(h) }
-func (h eventHeap) Less(i, k int) bool {
-	return h[i].at < h[k].at || h[i].at == h[k].at && h[i].seq < h[k].seq
-}
-func (h eventHeap) Swap(i, k int) { h[i], h[k] = h[k], h[i] }
-func (h *eventHeap) Push(x any)   { *h = append(*h, x.(event)) }
-func (h *eventHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*h = old[:len(old)-1]
-	return e
+// timer is when an event happens. Of two at a time the one made first comes first.
+type timer struct {
+	at   time.Duration
+	seq  uint64
+	slot int32 // of the event
 }
 
-func (s *sim) after(d time.Duration, do func()) { s.push(event{at: s.now + d, do: do}) }
+func (t *timer) before(o *timer) bool { return t.at < o.at || t.at == o.at && t.seq < o.seq }
+
+// timers is a heap. It holds no pointers, which is what makes it fast.
+type timers []timer
+
+func (h *timers) push(t timer) {
+	*h = append(*h, t)
+	s := *h
+	for i := len(s) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !s[i].before(&s[up]) {
+			return
+		}
+		s[i], s[up] = s[up], s[i]
+		i = up
+	}
+}
+
+func (h *timers) pop() timer {
+	s := *h
+	first, last := s[0], len(s)-1
+	s[0] = s[last]
+	s = s[:last]
+	*h = s
+	for i := 0; ; {
+		next := i
+		for k := 2*i + 1; k <= 2*i+2 && k < last; k++ {
+			if s[k].before(&s[next]) {
+				next = k
+			}
+		}
+		if next == i {
+			return first
+		}
+		s[i], s[next] = s[next], s[i]
+		i = next
+	}
+}
+
+func (s *sim) after(d time.Duration, do func()) { s.at(s.now+d, event{do: do}) }
 
 // on runs something on a server, unless that crashes before; while the server is paused it waits.
 func (s *sim) on(x *simServer, d time.Duration, do func()) {
-	s.push(event{at: s.now + d, server: x, life: x.life, do: do})
+	s.at(s.now+d, event{server: x, life: x.life, do: do})
 }
 
-func (s *sim) push(e event) {
+func (s *sim) at(t time.Duration, e event) {
+	slot := int32(len(s.events))
+	if n := len(s.free); n > 0 {
+		slot = s.free[n-1]
+		s.free = s.free[:n-1]
+		s.events[slot] = e
+	} else {
+		s.events = append(s.events, e)
+	}
 	s.seq++
-	e.seq = s.seq
-	heap.Push(&s.events, e)
+	s.timers.push(timer{t, s.seq, slot})
 }
 
 // step lets the next event happen.
 func (s *sim) step() {
-	e := heap.Pop(&s.events).(event)
-	s.now = e.at
+	t := s.timers.pop()
+	s.now = t.at
+	e := s.events[t.slot]
+	s.events[t.slot] = event{}
+	s.free = append(s.free, t.slot)
+	s.happen(e)
+}
+
+func (s *sim) happen(e event) {
 	s.stats.events++
 	if x := e.server; x != nil {
 		if !x.up || e.life != 0 && e.life != x.life {
 			return
 		}
 		if x.paused > s.now {
-			e.at = x.paused
-			s.push(e)
+			s.at(x.paused, e)
 			return
 		}
 	}
@@ -206,9 +248,9 @@ func (s *sim) build() {
 	p := &s.plan
 	*p = simPlan{
 		servers: 1 + r.IntN(7), volumes: 1 + r.IntN(4), sync: r.IntN(3) > 0,
-		faults: 12*time.Second + time.Duration(r.Int64N(int64(30*time.Second))), calm: 30 * simLease,
-		every: 200*time.Millisecond + s.upTo(8*time.Second), think: 10*time.Millisecond + s.upTo(400*time.Millisecond),
-		limits: limits{shipment: 5 + r.Int64N(100), window: 50 + r.Int64N(400), near: r.Int64N(100)},
+		faults: 8*time.Second + time.Duration(r.Int64N(int64(16*time.Second))), calm: 30 * simLease,
+		every: 200*time.Millisecond + s.upTo(8*time.Second), think: 30*time.Millisecond + s.upTo(400*time.Millisecond),
+		limits: limits{shipment: 5 + r.Int64N(300), window: 50 + r.Int64N(1000), near: r.Int64N(100)},
 	}
 	if r.IntN(2) == 0 {
 		p.servers = 2 + r.IntN(3)
