@@ -88,4 +88,6 @@ type Durable struct {
 	History History `json:"history"`
 	// Complete is the last epoch up to which the log has all that may have been acknowledged.
 	Complete uint64 `json:"complete"`
+	// Asked is the configuration of the next epoch, without some members, that the masters were asked for.
+	Asked *Config `json:"asked,omitempty"`
 }

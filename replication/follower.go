@@ -3,7 +3,7 @@ package replication
 // report tells about this server's log.
 func (g *Group) report(round uint64) Message {
 	m := Message{Kind: MsgReport, Round: round, Life: g.leases.life, Length: g.length, History: g.durable.History}
-	if g.complete() {
+	if g.complete() && !g.failed { // what a failed server knows it may not have kept
 		m.Complete = g.durable.Config.Epoch
 	}
 	return m
@@ -12,12 +12,7 @@ func (g *Group) report(round uint64) Message {
 // follow takes a message of the primary.
 func (g *Group) follow(primary Server, m *Message, now Instant) {
 	if m.Kind != MsgSync && m.Life != g.leases.life {
-		// It does not know that this server has restarted. A member says so by itself, one that is to become a
-		// member would not.
-		if now-g.helloAt >= g.times.Lease/6 {
-			g.helloAt = now
-			g.hello(primary)
-		}
+		g.notAligned(primary, now)
 		return
 	}
 	switch m.Kind {
@@ -35,7 +30,18 @@ func (g *Group) follow(primary Server, m *Message, now Instant) {
 	case MsgAppend:
 		if m.Round == g.round && g.aligned {
 			g.append(primary, m)
+		} else if m.Round >= g.round {
+			g.notAligned(primary, now)
 		}
+	}
+}
+
+// notAligned tells a primary that does not know, say because this server has restarted. A member says so by itself,
+// one that is to become a member would not.
+func (g *Group) notAligned(primary Server, now Instant) {
+	if now-g.helloAt >= g.times.Lease/6 {
+		g.helloAt = now
+		g.hello(primary)
 	}
 }
 
@@ -54,7 +60,8 @@ func (g *Group) align(m *Message) {
 	g.save()
 	g.aligned = true
 	// Of what lies below, nothing but the primary's word tells what is committed.
-	g.serveFrom = max(m.History.Last().Start, m.Offset)
+	// It may be more than this log has: of a restart without -fsync=always.
+	g.serveFrom = max(m.History.Last().Start, m.Offset, m.Committed)
 	g.ack()
 }
 

@@ -72,9 +72,12 @@ type member struct {
 	pair      *pair
 	after     Instant // only grants that were asked for after this cover the volume
 	uncovered Instant // since when there is no cover; -1 while there is
-	resigned  bool
-	unclaimed bool // this server asks for a configuration without it: its grants cover the volume no more
+	resigned  uint64  // the life that has said that it can't go on
+	unclaimed bool    // this server asks for a configuration without it: its grants cover the volume no more
 }
+
+// out reports whether the member has said that it can't go on, and has not restarted since.
+func (m *member) out() bool { return m.resigned != 0 && m.resigned >= m.pair.life.Load() }
 
 // reading is what Readable needs to know, for concurrent use.
 type reading struct {
@@ -97,6 +100,9 @@ func NewGroup(v blob.VolumeID, self Server, leases *Leases, kept Durable, length
 		if g.returning = !fresh; fresh {
 			g.lead(now)
 		}
+	}
+	if a := kept.Asked; a != nil && a.Epoch == kept.Config.Epoch+1 && g.role != Outside {
+		g.askAgain(*a)
 	}
 	g.publish()
 	return g
@@ -147,13 +153,14 @@ func (g *Group) inSync() bool {
 	case Primary:
 		return g.active && !g.failed
 	case Follower:
-		return g.aligned && g.committed >= g.serveFrom && !g.failed
+		return g.aligned && min(g.committed, g.persisted) >= g.serveFrom && !g.failed
 	}
 	return false
 }
 
-// Readable reports whether a read that looks a blob up before the call, and finds nothing uncommitted of it, may
-// be answered. It may be called concurrently with all other methods.
+// Readable reports whether a read that looks a blob up after the call, in a log that has nothing uncommitted of it,
+// may be answered: all that was acknowledged by anybody before the call is in the log here. A lookup before the call
+// may have come before that, though the answer is true. It may be called concurrently with all other methods.
 func (g *Group) Readable(now Instant) bool {
 	r := g.reading.Load()
 	if !r.serve {
@@ -246,7 +253,7 @@ func (g *Group) adopt(c Config, now Instant) {
 	if len(c.Members) == 1 && c.Has(g.self) {
 		next.Complete = c.Epoch // who is left alone has everything, or all that is left of it
 	}
-	next.Config = c
+	next.Config, next.Asked = c, nil
 	wasPrimary := g.role == Primary && !g.returning
 	for i := range g.members {
 		g.leases.claim(g.volume, 0, g.members[i].server)
@@ -318,6 +325,11 @@ func (g *Group) Uncovered(by Server, now Instant) []Effect {
 // Failed tells the group that its log can't be written any more, so that it must be left out.
 func (g *Group) Failed(now Instant) []Effect {
 	g.failed = true
+	// What it could not note down it does not ask for; it claims nothing of those any more whom that left out.
+	g.asking = nil
+	if g.role == Primary && !g.active && !g.returning {
+		g.returning, g.progress = true, nil // the epoch may not be saved, so it does not begin
+	}
 	g.tick(now)
 	return g.flush()
 }
@@ -330,7 +342,7 @@ func (g *Group) Whole(offset int64) { g.whole = offset }
 // this server is left out: it can be made a member again.
 func (g *Group) Recovered(length int64) {
 	if g.role == Outside {
-		g.failed = false
+		g.failed, g.aligned = false, false
 		g.cuts++
 		g.length, g.whole, g.persisted = length, length, min(g.persisted, length)
 	}
@@ -396,7 +408,7 @@ func (g *Group) receive(from Server, m *Message, now Instant) {
 		}
 	case MsgResign:
 		if member := g.member(from); member != nil {
-			member.resigned = true
+			member.resigned = max(member.resigned, m.Life)
 			g.tick(now)
 		}
 	}

@@ -71,8 +71,9 @@ type Leases struct {
 
 // pair is the relation to one other server.
 type pair struct {
-	granted atomic.Int64 // when the newest ask that was granted was made, 0 if none was
-	gone    atomic.Bool  // the other has said that it serves nothing any more
+	granted atomic.Int64  // when the newest ask that was granted was made, 0 if none was
+	life    atomic.Uint64 // the latest of the other that was heard of
+	gone    atomic.Bool   // the other has said that it serves nothing any more
 
 	claims   map[blob.VolumeID]uint64
 	hash     uint64
@@ -200,6 +201,10 @@ func (l *Leases) Receive(from Server, m LeaseMessage, now Instant, uncovered fun
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.pair(from)
+	if m.Life < p.life.Load() && m.Kind != LeaseAnswer {
+		return nil // it has restarted since, and may have been promised something
+	}
+	p.life.Store(max(m.Life, p.life.Load()))
 	switch m.Kind {
 	case LeaseAsk:
 		if m.Life > p.released {

@@ -93,7 +93,10 @@ func (g *Group) heard(from Server, m *Message, now Instant) {
 		if p.phase == syncing {
 			to := Divergence(g.durable.History, g.length, m.History, m.Length)
 			p.phase, p.life, p.next, p.known = aligning, m.Life, to, 0
-			p.align = Message{Kind: MsgAlign, Round: p.round, Life: p.life, Offset: to, History: g.durable.History}
+			p.align = Message{
+				Kind: MsgAlign, Round: p.round, Life: p.life, Offset: to, Committed: g.committed,
+				History: g.durable.History,
+			}
 			g.send(from, p.align)
 		}
 	case MsgAck:

@@ -22,7 +22,7 @@ func (g *Group) Quiet() bool {
 		}
 	}
 	for i := range g.members {
-		if m := &g.members[i]; m.uncovered >= 0 || m.resigned {
+		if m := &g.members[i]; m.uncovered >= 0 || m.out() {
 			return false
 		}
 	}

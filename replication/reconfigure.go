@@ -107,7 +107,7 @@ func (g *Group) lost(now Instant) (left []Server) {
 	}
 	rank, primaryLost := 0, false
 	for _, m := range g.members {
-		if m.resigned || m.pair.gone.Load() || m.uncovered >= 0 && now-m.uncovered >= g.times.Lease/4 {
+		if m.out() || m.pair.gone.Load() || m.uncovered >= 0 && now-m.uncovered >= g.times.Lease/4 {
 			left = append(left, m.server)
 			primaryLost = primaryLost || m.server == c.Primary
 		} else if m.server < g.self {
@@ -123,7 +123,7 @@ func (g *Group) lost(now Instant) (left []Server) {
 		patience = 2 * g.times.Lease
 	}
 	for _, s := range left {
-		if m := g.member(s); !m.resigned && !m.pair.gone.Load() && now-m.uncovered < patience {
+		if m := g.member(s); !m.out() && !m.pair.gone.Load() && now-m.uncovered < patience {
 			return nil
 		}
 	}
@@ -133,7 +133,7 @@ func (g *Group) lost(now Instant) (left []Server) {
 // resigned returns the members that have said themselves that they can't go on, or stop.
 func (g *Group) resigned() (left []Server) {
 	for _, m := range g.members {
-		if m.resigned && g.role == Primary || m.pair.gone.Load() {
+		if m.out() && g.role == Primary || m.pair.gone.Load() {
 			left = append(left, m.server)
 		}
 	}
@@ -143,7 +143,9 @@ func (g *Group) resigned() (left []Server) {
 // leaveOut begins to ask for a configuration without some members.
 func (g *Group) leaveOut(left []Server, now Instant) {
 	c := g.without(left)
-	if slices.Contains(left, c.Primary) {
+	if slices.Contains(left, c.Primary) || g.role != Primary && g.round == 0 {
+		// A primary that was not heard of in this epoch may not have come to it: the next would begin without
+		// anybody who has been in all of them.
 		c.Primary = g.self
 	}
 	g.ask(c, left, now)
@@ -163,11 +165,25 @@ func (g *Group) ask(c Config, left []Server, now Instant) {
 		g.leases.claim(g.volume, 0, s)
 		m := g.member(s)
 		m.unclaimed = true
-		if !m.resigned {
+		if !m.out() {
 			g.asking.after = max(g.asking.after, g.leases.promisedUntil(s))
 		}
 	}
 	g.pursue(now)
+}
+
+// askAgain goes on after a restart with what was asked for: it may yet come about, so that those whom it leaves out
+// must not be promised anything.
+func (g *Group) askAgain(c Config) {
+	a := &asking{config: c, sent: true, sentAt: g.since - g.times.Lease}
+	for i := range g.members {
+		if m := &g.members[i]; !c.Has(m.server) {
+			a.left = append(a.left, m.server)
+			m.unclaimed = true
+			g.leases.claim(g.volume, 0, m.server)
+		}
+	}
+	g.asking = a
 }
 
 // pursue goes on with what is asked for.
@@ -175,6 +191,10 @@ func (g *Group) pursue(now Instant) {
 	a := g.asking
 	switch {
 	case a.sent && now-a.sentAt >= g.times.Lease/3, !a.sent && now >= a.after:
+		if !a.sent && len(a.left) > 0 {
+			g.durable.Asked = &a.config
+			g.save()
+		}
 		a.sent, a.sentAt = true, now
 		g.emit(Effect{Kind: EffectConfigure, Config: a.config})
 	case !a.sent && g.allBack(a.left):
@@ -190,27 +210,32 @@ func (g *Group) pursue(now Instant) {
 // allBack reports whether those who seemed gone are there again.
 func (g *Group) allBack(left []Server) bool {
 	for _, s := range left {
-		if m := g.member(s); m.resigned || m.uncovered >= 0 || g.wishes.drop == s {
+		if m := g.member(s); m.out() || m.uncovered >= 0 || g.wishes.drop == s {
 			return false
 		}
 	}
 	return true
 }
 
-// resign makes way: the primary asks for a configuration without itself, a follower asks to be left out.
+// resign makes way: the primary has another one be that, a follower asks to be left out. The primary does not leave
+// out itself: the wish may come true after it has restarted and serves again.
 func (g *Group) resign(now Instant) {
 	if g.role != Primary {
 		if now-g.helloAt >= g.times.Lease/6 {
 			g.helloAt = now
 			for _, m := range g.members {
-				g.send(m.server, Message{Kind: MsgResign})
+				g.send(m.server, Message{Kind: MsgResign, Life: g.leases.life})
 			}
 		}
 		return
 	}
 	for _, m := range g.members {
-		if p := g.progress[m.server]; p != nil && (p.phase == shipping || g.returning && p.acked >= 0) {
-			c := g.without([]Server{g.self})
+		p := g.progress[m.server]
+		if p == nil || m.uncovered >= 0 || m.out() {
+			continue
+		}
+		if p.phase == shipping && p.acked >= g.durable.History.Last().Start || g.returning && p.acked >= 0 {
+			c := g.without(nil)
 			c.Primary = m.server
 			g.ask(c, nil, now)
 			return

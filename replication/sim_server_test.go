@@ -68,6 +68,9 @@ func (x *simServer) start(fresh bool) {
 		}
 		c.log = c.log[:wholeRecords(len(c.log))]
 		c.synced = min(c.synced, len(c.log))
+		if s.plan.sync {
+			c.synced = len(c.log) // what a killed process has left in the page cache is not durable of itself
+		}
 		c.applied, c.kv, c.syncing, c.pumping, c.queue, c.tail = LogStart, [simKeys]uint32{}, false, false, nil, nil
 		c.group = NewGroup(c.volume.id, x.id, x.leases, c.kept, int64(len(c.log)), fresh, x.clock())
 		s.logf("%s v%d: %s", x.id, c.volume.id, c.describe())
