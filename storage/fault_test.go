@@ -13,8 +13,10 @@ import (
 
 // workload is what the disk is failed under.
 type workload struct {
+	t       *testing.T
 	writers int
 	large   bool // with blobs of a MiB
+	solo    bool // as the only copy of a replicated volume
 	// inDoubt: the disk may fail to take a failed append back, so the outcome of that append is open.
 	inDoubt bool
 	// failed is called after each operation that failed.
@@ -33,6 +35,9 @@ func (w workload) run(disk *vfs.Mem, m *model) {
 	m.created = err == nil
 	m.mu.Unlock()
 	if err == nil {
+		if w.solo {
+			replicateAlone(w.t, v)
+		}
 		var group sync.WaitGroup
 		for i := range w.writers {
 			group.Go(func() { w.write(v, m, blob.Key(i*100)) })
@@ -109,9 +114,10 @@ func images(disk *vfs.Mem, seed uint64, draws int) map[string]*vfs.Mem {
 // TestCrashAtEveryOperation pulls the plug before each operation on the disk. Whatever was answered with
 // success is there, what was in flight is there whole or not at all, and nothing is taken for damage.
 func TestCrashAtEveryOperation(t *testing.T) {
-	for _, w := range []workload{{writers: 1, large: true}, {writers: 8}} {
+	for _, w := range []workload{{writers: 1, large: true}, {writers: 8}, {writers: 3, solo: true}} {
 		t.Run(fmt.Sprint(w.writers), func(t *testing.T) {
 			t.Parallel()
+			w.t = t
 			type moment struct {
 				what  string
 				model *model
@@ -184,14 +190,17 @@ var faults = []struct {
 // TestFailEveryOperation fails each operation on the disk in each way and goes on. What was answered with
 // success is there; what failed has had no effect, neither now nor after any crash.
 func TestFailEveryOperation(t *testing.T) {
-	for _, w := range []workload{{writers: 1, large: true}, {writers: 6}} {
+	for _, w := range []workload{{writers: 1, large: true}, {writers: 6}, {writers: 1, large: true, solo: true}, {writers: 3, solo: true}} {
 		count := vfs.NewMem()
+		w.t = t
 		w.run(count, newModel())
 		for _, fault := range faults {
-			t.Run(fmt.Sprintf("%d writers/%s", w.writers, fault.name), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d writers/solo %v/%s", w.writers, w.solo, fault.name), func(t *testing.T) {
 				t.Parallel()
+				mine := w
+				mine.t = t
 				for n := 1; n <= count.OpCount(); n += faultStride {
-					failOperation(t, w, n, fault.inDoubt, fault.at(n))
+					failOperation(t, mine, n, fault.inDoubt, fault.at(n))
 				}
 			})
 		}

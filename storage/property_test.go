@@ -30,6 +30,7 @@ type machine struct {
 	ttl     blob.TTL // of the volume
 	want    map[blob.Key]entry
 	scratch []byte
+	solo    func(*Volume) // makes the volume the only copy of a replicated one
 }
 
 func (m *machine) config() Config { return Config{Now: m.clock.Now} }
@@ -46,6 +47,7 @@ func (m *machine) open(t *rapid.T) {
 	if cause := m.volume.Status().ReadOnly; cause != 0 {
 		t.Fatalf("the volume is %v", cause)
 	}
+	m.solo(m.volume)
 }
 
 // expired follows the documentation: a needle's own time to live, else the volume's, from the append on.
@@ -134,8 +136,13 @@ func (m *machine) crash(t *rapid.T) {
 // TestVolumeIsAMap compares a volume with a map under puts, overwrites, wrong cookies, deletes, passing
 // time, restarts and crashes.
 func TestVolumeIsAMap(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { volumeIsAMap(t, func(*Volume) {}) })
+	t.Run("solo", func(t *testing.T) { volumeIsAMap(t, func(v *Volume) { replicateAlone(t, v) }) })
+}
+
+func volumeIsAMap(t *testing.T, solo func(*Volume)) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &machine{clock: newFakeClock(), disk: vfs.NewMem(), want: map[blob.Key]entry{}}
+		m := &machine{clock: newFakeClock(), disk: vfs.NewMem(), want: map[blob.Key]entry{}, solo: solo}
 		if rapid.Bool().Draw(t, "volume with ttl") {
 			m.ttl = blob.TTL{Count: 3, Unit: blob.TTLMinute}
 		}
@@ -147,6 +154,7 @@ func TestVolumeIsAMap(t *testing.T) {
 		if m.volume, err = s.Create(7, "", blob.Placement{}, m.ttl); err != nil {
 			t.Fatal(err)
 		}
+		m.solo(m.volume)
 		t.Repeat(map[string]func(*rapid.T){
 			"put":    m.put,
 			"put 2":  m.put, // more often than the others
