@@ -20,7 +20,11 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 	if s.passOn(ctx, p.Volume, nil) {
 		return
 	}
-	b, err := v.Stat(p.Key, p.Cookie)
+	var b *storage.Blob
+	err := s.surely(v, p.Key, func() (err error) {
+		b, err = v.Stat(p.Key, p.Cookie)
+		return err
+	})
 	if err != nil {
 		s.failDelete(ctx, err)
 		return
@@ -30,7 +34,7 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 	if followed {
 		m, err := readManifest(b)
 		if err == nil {
-			err = checkConditions(ctx, v, &p)
+			err = s.surely(v, p.Key, func() error { return checkConditions(ctx, v, &p) })
 		}
 		if err == nil {
 			total, err = m.Size, s.deleteChunks(m)

@@ -34,7 +34,8 @@ func (s *Server) write(ctx *fasthttp.RequestCtx, v *storage.Volume, p *blob.Path
 	}
 	lock.Lock()
 	defer lock.Unlock()
-	if err := checkConditions(ctx, v, p); err != nil {
+	err := s.surely(v, p.Key, func() error { return checkConditions(ctx, v, p) })
+	if err != nil {
 		return err
 	}
 	return do()

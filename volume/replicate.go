@@ -302,6 +302,24 @@ func (s *Server) confirm(r *live.Replica) (ok, again bool) {
 	return false, r.Await(readPatience)
 }
 
+// surely looks at a blob on whose state the answer to a write depends, as often as it takes to see what is acknowledged:
+// a primary that has just taken over may still hold appends that were answered by the one before. The error is that of
+// the last look, or storage.ErrWait.
+func (s *Server) surely(v *storage.Volume, key blob.Key, look func() error) error {
+	copied := s.node.Replica(v.ID())
+	for {
+		err := s.settle(copied, v, key)
+		if err == nil {
+			err = look()
+		}
+		if ok, again := s.confirm(copied); ok {
+			return err
+		} else if !again {
+			return storage.ErrWait
+		}
+	}
+}
+
 // sureOf returns the volume of a blob if it is here and may be read at once.
 func (s *Server) sureOf(id blob.FileID) (*storage.Volume, bool) {
 	v, ok := s.store.Volume(id.Volume)
