@@ -29,7 +29,12 @@ func (g *Group) follow(primary Server, m *Message, now Instant) {
 		}
 	case MsgAppend:
 		if m.Round == g.round && g.aligned {
+			begins := !g.begun && m.Complete == g.durable.Config.Epoch
+			g.begun = g.begun || begins
 			g.append(primary, m)
+			if begins {
+				g.ack()
+			}
 		} else if m.Round >= g.round {
 			g.notAligned(primary, now)
 		}
@@ -87,7 +92,9 @@ func (g *Group) append(primary Server, m *Message) {
 }
 
 func (g *Group) ack() {
-	g.send(g.durable.Config.Primary, Message{
-		Kind: MsgAck, Round: g.round, Life: g.leases.life, Length: g.persisted, Committed: g.committed,
-	})
+	m := Message{Kind: MsgAck, Round: g.round, Life: g.leases.life, Length: g.persisted}
+	if g.begun { // else the primary has yet to say so
+		m.Committed = g.committed
+	}
+	g.send(g.durable.Config.Primary, m)
 }

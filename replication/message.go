@@ -38,7 +38,7 @@ type Message struct {
 	Life      uint64  `json:"life,omitempty"`
 	Config    *Config `json:"config,omitempty"`
 	History   History `json:"history,omitempty"`
-	Complete  uint64  `json:"complete,omitempty"`
+	Complete  uint64  `json:"complete,omitempty"` // the epoch, if the sender is complete; of an append: if all members are
 	Offset    int64   `json:"offset,omitempty"`
 	Length    int64   `json:"length,omitempty"`
 	Committed int64   `json:"committed,omitempty"`

@@ -108,6 +108,9 @@ func (g *Group) heard(from Server, m *Message, now Instant) {
 		p.known = max(p.known, m.Committed)
 		g.advance(now)
 		g.ship(from, p)
+		if g.active && p.told == 0 {
+			g.sendAppend(from, p, 0)
+		}
 	case MsgGap:
 		if p.phase == shipping && m.Offset >= p.resent {
 			p.resent, p.next = p.next, m.Length
@@ -125,9 +128,13 @@ func (g *Group) ship(to Server, p *progress) {
 }
 
 func (g *Group) sendAppend(to Server, p *progress, n int64) {
-	g.send(to, Message{Kind: MsgAppend, Round: p.round, Life: p.life, Offset: p.next, Size: n, Committed: g.committed})
+	m := Message{Kind: MsgAppend, Round: p.round, Life: p.life, Offset: p.next, Size: n, Committed: g.committed}
+	if g.active {
+		m.Complete = g.durable.Config.Epoch
+		p.told = g.committed // unless this is lost: see nudgeOne
+	}
+	g.send(to, m)
 	p.next += n
-	p.told = g.committed // unless this is lost: see nudgeOne
 }
 
 // advance commits what all members have.

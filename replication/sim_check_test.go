@@ -87,11 +87,12 @@ type simVolume struct {
 	id     volumeID
 	config Config // as the masters have it
 
-	ops     []*simOp     // by number - 1
-	truth   []byte       // what was committed by anybody; it is for ever
-	floor   [simKeys]int // offset of the newest record of a key that a client knows of
-	primary map[uint64]string
-	excused bool // a server that lost what it had not synced has become primary without the others
+	ops        []*simOp          // by number - 1
+	truth      []byte            // what was committed by anybody; it is for ever
+	floor      [simKeys]int      // offset of the newest record of a key that a client knows of
+	primary    map[uint64]string // by the epochs that have begun
+	begunEpoch uint64            // the latest of them
+	excused    bool              // a server that lost what it had not synced has become primary without the others
 }
 
 // committed takes a server's word that its log is committed up to an offset (I1, I2, I4).
@@ -168,6 +169,10 @@ func (v *simVolume) begun(s *sim, c *simCopy) {
 		s.fail("v%d: epoch %d has two primaries, %s and %s", v.id, epoch, other, me)
 	}
 	v.primary[epoch] = me
+	if epoch < v.begunEpoch { // the news of what its members had said come late: it can commit nothing any more
+		return
+	}
+	v.begunEpoch = epoch
 	if v.excused || len(c.log) >= len(v.truth) && bytes.Equal(c.log[:len(v.truth)], v.truth) || len(v.truth) == 0 {
 		return
 	}

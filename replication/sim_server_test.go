@@ -195,7 +195,8 @@ func (c *simCopy) carryOut(e *Effect) bool {
 	case EffectCut:
 		c.cut(int(e.Offset))
 	case EffectSave:
-		s.logf("%s v%d: save %+v", x.id, c.volume.id, e.Durable)
+		s.logf("%s v%d: save %+v complete %d asked %v %v", x.id, c.volume.id, e.Durable.Config, e.Durable.Complete,
+			e.Durable.Asked != nil, e.Durable.History)
 		c.kept, c.saved = e.Durable, true
 	case EffectCommit:
 		c.commit(int(e.Offset))
