@@ -394,6 +394,9 @@ func (g *Group) receive(from Server, m *Message, now Instant) {
 		g.sendConfig(from)
 		return
 	}
+	if m.Kind == MsgHello || m.Kind == MsgReport {
+		g.leases.alive(from, m.Life)
+	}
 	switch m.Kind {
 	case MsgSync, MsgAlign, MsgAppend:
 		if from == g.durable.Config.Primary && g.role != Primary && !g.failed {

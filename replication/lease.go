@@ -133,6 +133,17 @@ func (l *Leases) claim(v blob.VolumeID, epoch uint64, with Server) {
 	}
 }
 
+// alive notes that another server was heard of in a life: one that has said that it stops has started again.
+func (l *Leases) alive(s Server, life uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.pair(s)
+	p.life.Store(max(life, p.life.Load()))
+	if life > p.released {
+		p.gone.Store(false)
+	}
+}
+
 // with returns the pair of a server, for reads without the lock.
 func (l *Leases) with(s Server) *pair {
 	l.mu.Lock()
