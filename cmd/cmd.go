@@ -109,6 +109,8 @@ func flagError(err error) error {
 		return fmt.Errorf("-%s: %q is not a number", name, value)
 	case "bool":
 		return fmt.Errorf("-%s: %q is neither true nor false", name, value)
+	case "duration":
+		return fmt.Errorf("-%s: %q is no time, such as 90s, 10m or 2h", name, value)
 	case "severity":
 		return fmt.Errorf("-%s: %q is none of INFO, WARNING, ERROR, FATAL", name, value)
 	}

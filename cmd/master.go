@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -21,6 +22,7 @@ type masterFlags struct {
 	mdir               string
 	volumeSizeLimitMB  int
 	defaultReplication string
+	repairDelay        time.Duration
 }
 
 // maxVolumeSizeMB leaves room for the uploads that are under way when a volume reaches its limit: its format
@@ -35,6 +37,8 @@ func (f *masterFlags) register(flags *pflag.FlagSet, prefix, mdir, mdirUsage str
 		"reached so many `MB`.")
 	flags.StringVar(&f.defaultReplication, prefix+"defaultReplication", "000", "The `xyz` of files whose writer names "+
 		"none: x more copies in other data centers, y in other racks, z on other servers of the same rack.")
+	flags.DurationVar(&f.repairDelay, prefix+"repairDelay", 10*time.Minute, "Make a missing copy of a volume again on "+
+		"another server after this `time`, such as 90s, 10m or 2h.")
 }
 
 // config checks the flags and turns them into a master.Config.
@@ -43,7 +47,7 @@ func (f *masterFlags) config(n node) (master.Config, error) {
 		Address: n.advertise(f.port), Bind: n.listen(f.port), MetaDir: f.mdir,
 		Pulse: n.pulse, IdleTimeout: n.idle, Guard: n.guard, Version: Version(),
 	}
-	var errs [4]error
+	var errs [5]error
 	errs[0] = checkPort(f.prefix+"port", f.port)
 	if f.mdir == "" {
 		errs[1] = fmt.Errorf("-%smdir: a directory is needed", f.prefix)
@@ -52,6 +56,9 @@ func (f *masterFlags) config(n node) (master.Config, error) {
 	cfg.VolumeSizeLimitBytes, errs[2] = uint64(size), err
 	if cfg.DefaultReplication, err = blob.ParsePlacement(f.defaultReplication); err != nil {
 		errs[3] = fmt.Errorf("-%sdefaultReplication: %w", f.prefix, err)
+	}
+	if cfg.RepairDelay = f.repairDelay; f.repairDelay <= 0 {
+		errs[4] = fmt.Errorf("-%srepairDelay: %v is not a time above 0", f.prefix, f.repairDelay)
 	}
 	return cfg, errors.Join(errs[:]...)
 }

@@ -60,6 +60,8 @@ func TestBadValues(t *testing.T) {
 		{"master -volumeSizeLimitMB=32001", "weed master: -volumeSizeLimitMB: 32001 is not a size in MB from 1 to 32000"},
 		{"master -defaultReplication=1000", "weed master: -defaultReplication: malformed replication"},
 		{"master -defaultReplication=-1", "weed master: -defaultReplication: malformed replication"},
+		{"master -repairDelay=soon", "weed master: -repairDelay: \"soon\" is no time"},
+		{"master -repairDelay=0s", "weed master: -repairDelay: 0s is not a time above 0"},
 		{"master -peers=localhost", "weed master: -peers: \"localhost\" is not a host:port"},
 		{"master -pulseSeconds=0", "weed master: -pulseSeconds: 0 is not a number of seconds"},
 		{"master -idleTimeout=-5", "weed master: -idleTimeout: -5 is not a number of seconds"},
@@ -165,7 +167,7 @@ func TestMasterConfig(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	common.register(flags)
 	own.register(flags, "", "default", "")
-	if err := flags.Parse(strings.Fields("--ip=::1 --port=9334 --mdir=m --volumeSizeLimitMB=100 --defaultReplication=110 --idleTimeout=7")); err != nil {
+	if err := flags.Parse(strings.Fields("--ip=::1 --port=9334 --mdir=m --volumeSizeLimitMB=100 --defaultReplication=110 --idleTimeout=7 --repairDelay=90s")); err != nil {
 		t.Fatal(err)
 	}
 	n, err := common.parse()
@@ -177,7 +179,7 @@ func TestMasterConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Address != "[::1]:9334" || got.Bind != "[::1]:9334" || got.MetaDir != "m" || got.VolumeSizeLimitBytes != 100<<20 ||
-		got.DefaultReplication.String() != "110" || got.Pulse != 5e9 || got.IdleTimeout != 7e9 || got.Guard != nil || got.Version != Version() {
+		got.DefaultReplication.String() != "110" || got.Pulse != 5e9 || got.IdleTimeout != 7e9 || got.RepairDelay != 90e9 || got.Guard != nil || got.Version != Version() {
 		t.Errorf("got %+v", got)
 	}
 }

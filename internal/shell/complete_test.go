@@ -17,7 +17,7 @@ func TestComplete(t *testing.T) {
 		{"'cl|", "", "cluster.remove cluster.status cluster.transfer", ""},
 		{"x|", "", "", ""},
 		{"nosuch |", "nosuch ", "", ""},
-		{"vol| -json", "", "volume.grow volume.list volume.mark", " -json"},
+		{"vol| -json", "", "volume.adopt volume.balance volume.grow volume.list volume.mark volume.move volume.replicate", " -json"},
 		{"é; volume.l|ü", "é; ", "volume.list", "ü"},
 
 		{"volume.mark |", "volume.mark ", "1 3 10", ""},
@@ -38,7 +38,7 @@ func TestComplete(t *testing.T) {
 		{"volume.grow |", "volume.grow ", "", ""},
 		{"collection.delete p|", "collection.delete ", "pictures", ""},
 		{"cluster.remove 127.0.0.1:1|", "cluster.remove ", "127.0.0.1:1", ""},
-		{"help server|", "help ", "server.list", ""},
+		{"help server|", "help ", "server.drain server.list", ""},
 	} {
 		left, right, _ := strings.Cut(c.line, "|")
 		head, candidates, tail := b.Complete(bg, left+right, len([]rune(left)))

@@ -25,9 +25,10 @@ type fakeMaster struct {
 
 	mu     sync.Mutex
 	orders []string
-	others string         // further members, as JSON with a comma before
-	status map[string]int // of answers to come, by path
-	block  chan struct{}  // if set, /vol/status closes it and waits for the client to go
+	others string              // further members, as JSON with a comma before
+	status map[string]int      // of answers to come, by path
+	script map[string][]string // answers by path, the last of which stays
+	block  chan struct{}       // if set, /vol/status closes it and waits for the client to go
 }
 
 // newFakeMaster listens on a port of five digits, so that tables have the same widths in all runs.
@@ -76,8 +77,23 @@ func (m *fakeMaster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != "GET" {
 		m.orders = append(m.orders, r.Method+" "+r.URL.RequestURI())
 	}
+	var scripted string
+	if answers := m.script[r.URL.Path]; len(answers) > 0 {
+		scripted = answers[0]
+		if len(answers) > 1 {
+			m.script[r.URL.Path] = answers[1:]
+		}
+	}
 	m.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
+	if refusal, refused := strings.CutPrefix(scripted, "409 "); refused {
+		w.WriteHeader(409)
+		fmt.Fprintf(w, `{"error":%q}`, refusal)
+		return
+	} else if scripted != "" {
+		fmt.Fprint(w, scripted)
+		return
+	}
 	if status != 0 {
 		w.WriteHeader(status)
 		fmt.Fprint(w, `{"error":"told to fail"}`)

@@ -2,6 +2,7 @@ package shell
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"weed/client"
 )
@@ -22,6 +24,8 @@ type Config struct {
 	// Ask puts a question to a person, and returns ErrInterrupted or io.EOF when there is no answer; nil where
 	// there is nobody to ask. It need not end with a context: the Shell leaves it behind then.
 	Ask func(question string) (answer string, err error)
+	// PollEvery is how often masters are asked how far they are with what takes time (500 ms).
+	PollEvery time.Duration
 }
 
 // Shell runs commands. It is used by one caller at a time.
@@ -29,6 +33,8 @@ type Shell struct {
 	env     Env
 	specs   []Spec // by name
 	nearest Nearest
+
+	pollEvery time.Duration
 }
 
 // ErrInterrupted is what a line reader returns when the person has dropped the line.
@@ -39,7 +45,7 @@ var errExit = errors.New("exit")
 
 // New returns a Shell with all commands. It makes no connection.
 func New(cfg Config) *Shell {
-	s := &Shell{specs: catalogue(), nearest: cfg.Nearest}
+	s := &Shell{specs: catalogue(), nearest: cfg.Nearest, pollEvery: cmp.Or(cfg.PollEvery, pollEvery)}
 	s.env = Env{Client: cfg.Client, Out: cfg.Out, Err: cfg.Err, shell: s}
 	if cfg.Ask != nil {
 		s.env.Ask = func(ctx context.Context, question string) (string, error) {
@@ -51,7 +57,7 @@ func New(cfg Config) *Shell {
 
 // catalogue joins the commands of all nouns.
 func catalogue() []Spec {
-	specs := slices.Concat(generalCommands, clusterCommands, collectionCommands, serverCommands, volumeCommands)
+	specs := slices.Concat(generalCommands, clusterCommands, collectionCommands, serverCommands, volumeCommands, copyCommands)
 	slices.SortFunc(specs, func(a, b Spec) int { return strings.Compare(a.Name, b.Name) })
 	return specs
 }

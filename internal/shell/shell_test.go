@@ -47,7 +47,7 @@ func TestRunLinesEnds(t *testing.T) {
 	b := newBench(t, nil)
 	for script, want := range map[string]string{
 		"server.list\nvolume.list 99\nvolume.grow\n": "line 2: volume.list: there is no volume 99",
-		"\n\nvolume.lst\nvolume.grow\n":              "line 3: unknown command volume.lst; did you mean volume.grow?",
+		"\n\nvolume.lst\nvolume.grow\n":              "line 3: unknown command volume.lst; did you mean volume.adopt?",
 		"volume.mark 3\nvolume.grow":                 "line 1: volume.mark: give either -readonly or -writable",
 		"server.list; exit\nvolume.grow":             "",
 		"server.list":                                "",
@@ -116,7 +116,7 @@ func TestInteract(t *testing.T) {
 	if want := []string{"server.list", "volume.lst", "volume.list 99", "collection.list"}; !slices.Equal(p.remembered, want) {
 		t.Errorf("remembers %q, want %q", p.remembered, want)
 	}
-	if got, want := b.errs.take(), "unknown command volume.lst; did you mean volume.grow?\nvolume.list: there is no volume 99\n"; got != want {
+	if got, want := b.errs.take(), "unknown command volume.lst; did you mean volume.adopt?\nvolume.list: there is no volume 99\n"; got != want {
 		t.Errorf("complains %q, want %q", got, want)
 	}
 	if out := b.out.take(); !strings.Contains(out, "PUBLIC URL") || !strings.Contains(out, "COLLECTION") {
