@@ -43,6 +43,11 @@ type Group struct {
 	committed int64
 	cuts      int
 	since     Instant // when the configuration was adopted
+	// Until mayAsk this server asks for no configuration that leaves somebody out: promises of a life before to
+	// that one may hold, or, if this server has joined, those of the members before. These are in the epoch by
+	// the time that the log here is complete, and promise nothing of the one before any more.
+	mayAsk    Instant
+	joined    bool // the log was not complete when the configuration was adopted
 	members   []member
 	failed    bool // the log takes nothing any more
 	returning bool // the server has restarted as the primary, and needs a new epoch to be it again
@@ -92,6 +97,7 @@ func NewGroup(v blob.VolumeID, self Server, leases *Leases, kept Durable, length
 	g := &Group{
 		volume: v, self: self, leases: leases, times: leases.times, bugs: leases.bugs,
 		durable: kept, length: length, whole: length, persisted: length, since: now,
+		mayAsk: leases.started + leases.times.Lease,
 	}
 	if fresh {
 		g.committed = length
@@ -264,6 +270,7 @@ func (g *Group) adopt(c Config, now Instant) {
 	g.progress = nil
 	g.since = now
 	g.enter(now)
+	g.joined = g.joined || !g.complete()
 	if g.role != Primary {
 		g.save()
 		return

@@ -85,6 +85,9 @@ func (g *Group) watch(now Instant) {
 	if !g.complete() {
 		return
 	}
+	if g.joined {
+		g.joined, g.mayAsk = false, now+g.times.Lease
+	}
 	switch {
 	case g.failed:
 		g.resign(now)
@@ -160,7 +163,7 @@ func (g *Group) without(left []Server) Config {
 }
 
 func (g *Group) ask(c Config, left []Server, now Instant) {
-	g.asking = &asking{config: c, left: left}
+	g.asking = &asking{config: c, left: left, after: g.mayAsk}
 	for _, s := range left {
 		g.leases.claim(g.volume, 0, s)
 		m := g.member(s)
