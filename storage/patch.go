@@ -171,7 +171,7 @@ func (m *mending) replace() error {
 func (m *mending) write(b []byte, at int64) error {
 	c := m.v.committer
 	result := make(chan error, 1)
-	c.post(func() {
+	taken := c.post(func() {
 		if m.v.dat != m.dat {
 			result <- fmt.Errorf("volume %d: %w", m.v.id, ErrClosed)
 			return
@@ -180,18 +180,11 @@ func (m *mending) write(b []byte, at int64) error {
 		c.dirty.Store(true)
 		result <- err
 	})
-	m.changed += int64(len(b))
-	select {
-	case err := <-result:
-		return err
-	case <-c.stopped:
-		select {
-		case err := <-result:
-			return err
-		default:
-			return fmt.Errorf("volume %d: %w", m.v.id, ErrClosed)
-		}
+	if !taken {
+		return fmt.Errorf("volume %d: %w", m.v.id, ErrClosed)
 	}
+	m.changed += int64(len(b))
+	return <-result
 }
 
 // pieces is a record of another copy, fetched piece by piece, as the file that a logScanner reads. A piece that is

@@ -347,6 +347,7 @@ func TestScrubBesideAppends(t *testing.T) {
 	want := readTestFile(t, disk, testBase+".dat")
 	source := func(p []byte, offset int64) error { copy(p, want[offset:]); return nil }
 	end := v.SizeBytes()
+	at := records(t, v)
 	ctx, stop := context.WithCancel(t.Context())
 	var writers sync.WaitGroup
 	for w := range 4 {
@@ -364,7 +365,6 @@ func TestScrubBesideAppends(t *testing.T) {
 			}
 		})
 	}
-	at := records(t, v)
 	for i := range 20 {
 		if err := disk.Corrupt(testBase+".dat", at[i*7]+50, 4); err != nil {
 			t.Fatal(err)

@@ -85,7 +85,9 @@ func (r *chunksReader) open() error {
 	start, length := r.at-c.Offset, min(c.end(), r.end)-r.at
 	var err error
 	if v, ok := r.server.sureOf(c.id); ok {
-		r.body, err = openLocalChunk(v, c, start, length)
+		if r.body, err = openLocalChunk(v, c, start, length); isDamage(err) && r.server.heal(v, c.id.Key) {
+			r.body, err = openLocalChunk(v, c, start, length)
+		}
 	} else {
 		r.body, err = r.server.openRemoteChunk(c, start, length)
 	}

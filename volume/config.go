@@ -23,15 +23,17 @@ type Config struct {
 	DataCenter string   // "DefaultDataCenter"
 	Rack       string   // "DefaultRack"
 
-	Fsync              storage.SyncPolicy
-	FileSizeLimitBytes int64   // 256 MiB
-	UploadBudgetBytes  int64   // memory of uploads in flight; 256 MiB
-	MinFreePercent     float64 // below it, that disk takes no puts and no new volumes; 0 turns the check off
-	ReadRedirect       bool    // send reads of volumes that are not here to a holder
-	Pulse              time.Duration
-	Lease              time.Duration // that servers which share volumes give each other; 3 s
-	IdleTimeout        time.Duration
-	MaxConns           int // open connections; what the limit of open files allows by default
+	Fsync               storage.SyncPolicy
+	FileSizeLimitBytes  int64         // 256 MiB
+	UploadBudgetBytes   int64         // memory of uploads in flight; 256 MiB
+	MinFreePercent      float64       // below it, that disk takes no puts and no new volumes; 0 turns the check off
+	ReadRedirect        bool          // send reads of volumes that are not here to a holder
+	ScrubBytesPerSecond int64         // rate at which logs are re-read and checked; 0: only on order
+	ScrubEvery          time.Duration // how often each volume's turn comes; 24 h
+	Pulse               time.Duration
+	Lease               time.Duration // that servers which share volumes give each other; 3 s
+	IdleTimeout         time.Duration
+	MaxConns            int // open connections; what the limit of open files allows by default
 
 	Version  string               // of the program, for /status
 	Guard    *httpx.Guard         // who may write; nil for everyone
@@ -48,6 +50,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.Rack, "DefaultRack")
 	setDefault(&c.FileSizeLimitBytes, 256<<20)
 	setDefault(&c.UploadBudgetBytes, 256<<20)
+	setDefault(&c.ScrubEvery, 24*time.Hour)
 	setDefault(&c.Pulse, 5*time.Second)
 	setDefault(&c.IdleTimeout, 30*time.Second)
 	if c.Logger == nil {
@@ -69,6 +72,8 @@ func (c Config) withDefaults() (Config, error) {
 	case c.UploadBudgetBytes < c.FileSizeLimitBytes:
 		return c, fmt.Errorf("memory for uploads of %d MB can't hold one file of the size limit, %d MB: raise -concurrentUploadLimitMB or lower -fileSizeLimitMB",
 			c.UploadBudgetBytes>>20, c.FileSizeLimitBytes>>20)
+	case c.ScrubBytesPerSecond < 0:
+		return c, fmt.Errorf("volumes can't be re-read at %d bytes per second", c.ScrubBytesPerSecond)
 	case c.MinFreePercent < 0 || c.MinFreePercent >= 100:
 		return c, fmt.Errorf("minimal free space of %g percent: use 0 to 99", c.MinFreePercent)
 	}

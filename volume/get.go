@@ -8,6 +8,7 @@ import (
 
 	"weed/client"
 	"weed/internal/blob"
+	"weed/replication/live"
 	"weed/storage"
 )
 
@@ -46,18 +47,19 @@ func (s *Server) get(ctx *fasthttp.RequestCtx, path []byte) {
 	}
 	r := readers.Get().(*reader)
 	defer r.release()
-	var c content
 	copied := s.node.Replica(p.Volume)
-	for unsure := true; unsure; {
-		if err = s.settle(copied, v, p.Key); err == nil {
-			c, err = r.find(v, &p)
+	c, ok, err := s.lookUp(r, copied, v, &p)
+	if ok && copied != nil && isDamage(err) {
+		if s.heal(v, p.Key) {
+			c, ok, err = s.lookUp(r, copied, v, &p)
 		}
-		var again bool
-		if ok, again = s.confirm(copied); !ok && !again {
-			s.redirectUnsure(ctx, copied)
+		if ok && isDamage(err) && s.answerFromOther(ctx, copied) {
 			return
 		}
-		unsure = again
+	}
+	if !ok {
+		s.redirectUnsure(ctx, copied)
+		return
 	}
 	if err != nil {
 		s.fail(ctx, err)
@@ -68,6 +70,19 @@ func (s *Server) get(ctx *fasthttp.RequestCtx, path []byte) {
 		return
 	}
 	s.send(ctx, &p, &c, r)
+}
+
+// lookUp finds a blob for a read. It returns false if this copy can't tell whether that is the last word.
+func (s *Server) lookUp(r *reader, copied *live.Replica, v *storage.Volume, p *blob.Path) (c content, ok bool, err error) {
+	for again := true; again; {
+		if err = s.settle(copied, v, p.Key); err == nil {
+			c, err = r.find(v, p)
+		}
+		if ok, again = s.confirm(copied); !ok && !again {
+			return c, false, nil
+		}
+	}
+	return c, true, err
 }
 
 // find looks a blob up in a volume.

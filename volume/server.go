@@ -25,6 +25,7 @@ type Server struct {
 	budget  *httpx.Budget
 	metrics *metrics
 	beat    *heartbeat
+	scrub   *scrubber
 	links   *link.Links
 	node    *live.Node
 	plain   sync.Map // blob.VolumeID -> replication.Config of volumes of one copy, as the masters have them
@@ -58,6 +59,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.beat = newHeartbeat(s)
+	s.scrub = newScrubber(s, cfg.ScrubBytesPerSecond, cfg.ScrubEvery, cfg.Logger)
+	s.scrub.register(cfg.Registry)
 	s.makeReplication()
 	s.pages = s.makePages()
 	return s, nil
@@ -90,6 +93,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	var group sync.WaitGroup
 	group.Go(func() { s.beat.run(beside) })
 	group.Go(func() { s.watchSpace(beside) })
+	group.Go(func() { s.scrub.run(beside) })
 	live, halt := context.WithCancel(context.Background()) // longer than ctx: what is in flight is settled first
 	group.Go(func() { s.node.Run(live) })
 	err = server.Serve(ctx, ln)

@@ -25,6 +25,10 @@ func (s *Server) makePages() map[string]page {
 		wire.PathVolumeDelete: {s.postDelete, post},
 		wire.PathVolumeMark:   {s.postMark, post},
 
+		wire.PathVolumeLog:      {s.getLog, get},
+		wire.PathVolumeChecksum: {s.getChecksum, get},
+		wire.PathVolumeScrub:    {s.serveScrub, []string{fasthttp.MethodGet, fasthttp.MethodPost}},
+
 		wire.PathVolumeCopies:      {s.postCopies, post},
 		wire.PathReplicationStatus: {s.getReplication, get},
 		wire.PathReplicate:         {s.getReplicate, get},
@@ -46,7 +50,8 @@ func (s *Server) getStatus(ctx *fasthttp.RequestCtx) {
 		Version      string            `json:"Version"`
 		DiskStatuses []diskStatus      `json:"DiskStatuses"`
 		Volumes      []wire.VolumeInfo `json:"Volumes"`
-	}{Version: s.cfg.Version, Volumes: []wire.VolumeInfo{}}
+		Scrub        wire.ScrubStatus  `json:"Scrub"`
+	}{Version: s.cfg.Version, Volumes: []wire.VolumeInfo{}, Scrub: s.scrub.status(0)}
 	for _, d := range s.store.Directories() {
 		u := d.Usage
 		disk := diskStatus{Dir: d.Path, All: u.TotalBytes, Used: u.TotalBytes - u.FreeBytes, Free: u.FreeBytes}

@@ -1,0 +1,58 @@
+package wire
+
+// Internal paths about the bytes of volumes' logs.
+const (
+	// PathVolumeLog reads committed bytes of a copy's log: GET ?volumeId=&revision=&offset=&length= -> the bytes, all of
+	// them. 400 for more than MaxLogBytes, 416 if they are not all committed here, 409 if the log is of another
+	// revision, 503 while the copy can't be sure that it has what the others have.
+	PathVolumeLog = "/internal/volume/log"
+	// PathVolumeChecksum sums up committed bytes of a copy's log: GET ?volumeId=&offset=&length=&crc= -> LogChecksum.
+	// crc is that of the bytes before, 0 for none. The disk is read at a bounded rate, so the answer may be about
+	// fewer bytes than were asked for, from one on: the caller asks again for the rest. 416 if they are not all
+	// committed.
+	PathVolumeChecksum = "/internal/volume/checksum"
+	// PathVolumeScrub tells what scrubs have found: GET ?volumeId= -> ScrubStatus. POST orders one at once. Without
+	// volumeId it is about all volumes of the server.
+	PathVolumeScrub = "/internal/volume/scrub"
+)
+
+// MaxLogBytes bounds one answer of PathVolumeLog.
+const MaxLogBytes = 1 << 20
+
+// LogChecksum is a running checksum of a log.
+type LogChecksum struct {
+	Length   int64  `json:"length"` // bytes behind the offset that were read
+	CRC      uint32 `json:"crc"`    // CRC-32C of these, continued from what was given
+	Revision uint16 `json:"revision"`
+}
+
+// ScrubStatus is what a server's scrub does and has found.
+type ScrubStatus struct {
+	BytesPerSecond int64 `json:"bytesPerSecond"` // 0: volumes are read on order only
+	// Reading is the volume that is being read, 0 for none: Offset bytes of Length are done.
+	Reading uint32        `json:"reading,omitempty"`
+	Offset  int64         `json:"offset,omitempty"`
+	Length  int64         `json:"length,omitempty"`
+	Volumes []VolumeScrub `json:"volumes"`
+}
+
+// VolumeScrub is what is known of one volume since the server was started.
+type VolumeScrub struct {
+	ID      uint32 `json:"id"`
+	Pending bool   `json:"pending,omitempty"` // it was ordered and is not finished
+	// FinishedAtSecond is when the last pass ended, in unix seconds, 0 for never; Bytes is what it read.
+	FinishedAtSecond int64 `json:"finishedAtSecond,omitempty"`
+	Bytes            int64 `json:"bytes,omitempty"`
+	// Error says why the last pass was not completed.
+	Error  string `json:"error,omitempty"`
+	Mended uint64 `json:"mended,omitempty"` // records that were replaced by those of another copy, also for reads
+	// Damaged lists what is not mended, the first of many.
+	Damaged []DamagedRange `json:"damaged,omitempty"`
+}
+
+// DamagedRange is a range of bytes of a log that are not what was written.
+type DamagedRange struct {
+	Offset int64  `json:"offset"`
+	Length int64  `json:"length"`
+	Reason string `json:"reason"`
+}
