@@ -3,7 +3,9 @@ package master
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
+	"time"
 
 	"weed/internal/blob"
 	"weed/internal/wire"
@@ -125,6 +127,7 @@ func (t *term) settleStrays(ids ...blob.VolumeID) {
 	var strays []topology.Stray
 	if len(ids) == 0 {
 		strays = t.tree.Strays(0)
+		maps.DeleteFunc(t.unknown, func(id blob.VolumeID, _ time.Time) bool { return len(t.tree.Strays(id)) == 0 })
 	}
 	for _, id := range ids {
 		strays = append(strays, t.tree.Strays(id)...)

@@ -85,9 +85,9 @@ func (v *volume) health(limitBytes uint64) (writable, crowded bool) {
 }
 
 // counts reports whether a copy is known to have all that is committed in the volume's epoch. One that is only
-// assumed to be there is taken to be as it should, as is one on a server that tells nothing of epochs.
+// assumed to be there is taken to be as it should.
 func (r *replica) counts() bool {
-	return r.volume.epoch == 0 || !r.node.heard || r.epoch == 0 || r.epoch == r.volume.epoch && r.inSync
+	return r.volume.epoch == 0 || !r.node.heard || r.epoch == r.volume.epoch && r.inSync
 }
 
 // settleState brings the layout in line with the volume's health.
