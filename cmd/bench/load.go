@@ -61,11 +61,16 @@ func figure(text []byte, pattern string) float64 {
 // cost runs a load and returns the microseconds of processor time per request that each process spent.
 // A failed request fails the run: a cheap error is no answer.
 func (b *bench) cost(addr, script string, connections int, processes ...*process) ([]float64, error) {
+	costs, _, err := b.costAndRate(addr, script, connections, processes...)
+	return costs, err
+}
+
+// costAndRate is cost, and how many requests were answered in a second.
+func (b *bench) costAndRate(addr, script string, connections int, processes ...*process) (costs []float64, perSec float64, err error) {
 	before := make([]time.Duration, len(processes))
 	for i, p := range processes {
-		var err error
 		if before[i], err = p.cpu(); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	l, err := b.wrk(addr, script, connections)
@@ -73,17 +78,17 @@ func (b *bench) cost(addr, script string, connections int, processes ...*process
 		err = fmt.Errorf("%.0f of %.0f requests failed", l.failed, l.requests)
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	costs := make([]float64, len(processes))
+	costs = make([]float64, len(processes))
 	for i, p := range processes {
 		after, err := p.cpu()
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		costs[i] = float64((after - before[i]).Nanoseconds()) / 1e3 / l.requests
 	}
-	return costs, nil
+	return costs, l.perSec, nil
 }
 
 // form is the Lua for a multipart upload of so many bytes.

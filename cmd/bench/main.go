@@ -49,12 +49,16 @@ var parts = []part{
 	{"large", (*bench).largeBlobs},
 	{"fsync", (*bench).groupCommit},
 	{"reads", (*bench).randomReads},
+	{"replicas", (*bench).replicas},
 }
 
 func main() {
 	work := run
 	if addr := os.Getenv(bareServerEnv); addr != "" {
 		work = func() error { return serveBare(addr) }
+	}
+	if setting := os.Getenv(naiveServerEnv); setting != "" {
+		work = func() error { return serveNaive(setting) }
 	}
 	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -160,9 +160,17 @@ func port(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:]
 
 // assign asks for count fids and returns the first one's volume, key and cookie.
 func (s *store) assign(count int) (fidRange, error) {
-	var a struct{ Fid string }
+	return s.assignWith(fmt.Sprintf("count=%d", count))
+}
+
+// assignWith is assign with the parameters of the request, which may name another number of copies.
+func (s *store) assignWith(query string) (fidRange, error) {
+	var a struct {
+		Fid   string
+		Count int
+	}
 	var r fidRange
-	err := getJSON(fmt.Sprintf("http://%s/dir/assign?count=%d", s.master.addr, count), &a)
+	err := getJSON(fmt.Sprintf("http://%s/dir/assign?%s", s.master.addr, query), &a)
 	if err != nil {
 		return r, err
 	}
@@ -170,7 +178,7 @@ func (s *store) assign(count int) (fidRange, error) {
 	if !ok || len(rest) < 9 {
 		return r, fmt.Errorf("odd fid %q", a.Fid)
 	}
-	r.volume, r.cookie, r.count = volume, rest[len(rest)-8:], count
+	r.volume, r.cookie, r.count = volume, rest[len(rest)-8:], a.Count
 	r.first, err = strconv.ParseUint(rest[:len(rest)-8], 16, 64)
 	return r, err
 }
