@@ -157,11 +157,6 @@ func (p *pair) covers(after, now Instant, times Times) bool {
 	return granted > after && now < granted+times.Lease-times.margin()
 }
 
-// lost reports whether the other has promised nothing for longer than a lease, after having had the time to.
-func (p *pair) lost(after, now Instant, times Times) bool {
-	return now >= max(Instant(p.granted.Load()), after)+times.Lease
-}
-
 // promisedUntil returns until when promises to a server hold, those of an earlier life of this one included.
 func (l *Leases) promisedUntil(s Server) Instant {
 	l.mu.Lock()

@@ -225,7 +225,7 @@ func (c *committer) commit(batch []*operation) {
 		err = c.sync()
 	}
 	if err != nil {
-		c.fail(batch, err)
+		_ = c.fail(batch, err) // the operations have it
 	} else {
 		c.publish(end)
 	}
