@@ -59,6 +59,9 @@ func (e event) String() string {
 	return fmt.Sprintf("%9.3f-%9.3f client %2d via %s: %s (%s)", e.from.Seconds(), e.to.Seconds(), e.client, e.via, text, e.say)
 }
 
+// sent reports whether the client was sent on to another server.
+func (e event) sent() bool { return strings.Contains(e.via, ">") }
+
 // history is everything that happened to one blob.
 type history struct {
 	fid string

@@ -183,15 +183,14 @@ func (l *registerLoad) readEverywhere() {
 	for _, b := range l.volumes {
 		for i, v := range b.members {
 			wg.Go(func() {
+				reader := chaosClients + 1 + i
 				for _, h := range b.used {
-					for deadline := time.Now().Add(againBound); !l.get(chaosClients+1+i, h, v, nil, testcluster.Patience); {
+					// A member that is sent away from has just been left out, by a machine that is too busy for leases.
+					for deadline := time.Now().Add(againBound); !l.get(reader, h, v, nil, testcluster.Patience) || h.lastOf(reader).sent(); {
 						if time.Now().After(deadline) {
-							l.t.Errorf("%s can't be read from %s: %v", h.fid, v.Addr, h.events[len(h.events)-1])
+							l.t.Errorf("%s can't be read from %s: %v", h.fid, v.Addr, h.lastOf(reader))
 							return
 						}
-					}
-					if last := h.lastOf(chaosClients + 1 + i); strings.Contains(last.via, ">") {
-						l.t.Errorf("%s is not served by %s, which is a member: %v", h.fid, v.Addr, last)
 					}
 				}
 			})

@@ -311,3 +311,58 @@ func TestReplicasOverwrite(t *testing.T) {
 	}
 	waitSame(t, volume+".dat", holder, away)
 }
+
+// TestReplicasLeftOut leaves a server out that then comes back while the only one that knows better is away. Though
+// the log that it has is the longer one, with a put at its end that never succeeded, it does not stand for the volume.
+func TestReplicasLeftOut(t *testing.T) {
+	t.Parallel()
+	if *chaosMinutes == 0 {
+		t.Skip("-chaos.minutes is not given") // the masters still take the longest log for the best
+	}
+	c, _, _, _ := startPlaced(t)
+	fid, volume, _ := stored(t, c)
+	at, err := locations(c.Masters[0], volume)
+	if err != nil || len(at) != 2 {
+		t.Fatal(at, err)
+	}
+	server := func(addr string) (s *testcluster.Server) {
+		for _, v := range c.Volumes {
+			if v.Addr == addr {
+				s = v
+			}
+		}
+		return s
+	}
+	primary, other := server(at[0]), server(at[1])
+	name := volume + ".dat"
+	before := len(read(t, filepath.Join(primary.Dir, name)))
+	other.Pause()
+	go testcluster.DoWithin(time.Second, http.MethodPut, primary.URL("/"+fid), strings.Repeat("never acknowledged ", 500))
+	testcluster.WaitFor(t, "the primary writes what the other can't", func() error {
+		return atLeast(int64(len(read(t, filepath.Join(primary.Dir, name)))), int64(before)+1)
+	})
+	primary.Kill()
+	other.Resume()
+	testcluster.WaitFor(t, "the other one deletes the file", func() error {
+		return testcluster.Do(http.MethodDelete, other.URL("/"+fid), "").Want(http.StatusAccepted)
+	})
+	expect(t, http.StatusNotFound, "*", http.MethodGet, other.URL("/"+fid), "")
+	other.Kill()
+	answers := watch(primary.URL("/" + fid))
+	primary.Restart()
+	const silence = 10 * time.Second // much more than after which the masters take a server for dead
+	<-time.After(silence)
+	other.Restart()
+	testcluster.WaitFor(t, "both have the volume", func() error {
+		for _, s := range []*testcluster.Server{primary, other} {
+			if err := testcluster.Do(http.MethodGet, s.URL("/"+fid), "").Want(http.StatusNotFound); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if seen := answers(); seen[http.StatusOK] > 0 {
+		t.Errorf("a deleted file is served: %v", seen)
+	}
+	waitSame(t, name, primary, other)
+}
