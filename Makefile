@@ -65,8 +65,8 @@ fuzz: ## run every fuzz target for FUZZTIME (60s) each
 	done <<<"$$targets"
 
 .PHONY: chaos
-chaos: ## kill, wipe, pause and cut off masters under load for CHAOS_MINUTES (10); root adds cuts and full disks
-	$(GO) test -count=1 -v -timeout=0 -parallel=1 -run='^Test(Leader|Follower|Masters?[A-Z])' ./internal/testcluster \
+chaos: ## faults for CHAOS_MINUTES (10) each: masters under assign load, and replicated volumes; root adds cuts and full disks
+	$(GO) test -count=1 -v -timeout=0 -parallel=1 -run='^Test(Leader|Follower|Masters?[A-Z]|Replicas)' ./internal/testcluster \
 		-chaos.kills=100 -chaos.pause=1m -chaos.minutes=$(CHAOS_MINUTES)
 
 .PHONY: help
