@@ -200,7 +200,7 @@ func (c *copyings) vetoes(v *state.Volume, next *state.Group) bool {
 // startCopying begins a copying unless the volume has one; it is false then, and a plan is released.
 func (t *term) startCopying(c *copying) bool {
 	now := t.deps.Now()
-	c.began, c.moved = now, now
+	c.began, c.moved, c.doing = now, now, string(c.why)+": begins"
 	t.copies.mu.Lock()
 	_, busy := t.copies.open[c.id]
 	if !busy {

@@ -216,6 +216,7 @@ type volumeServer struct {
 	hb      wire.Heartbeat
 	volumes map[uint32]wire.VolumeInfo
 	configs map[uint32]wire.VolumeConfig // of the volumes, as far as it was told
+	told    map[uint32]wire.VolumeInfo   // in the last heartbeat
 	adding  map[uint32][]string          // servers that it was ordered to make members
 	blobs   map[string]string
 	puts    []*http.Request
@@ -273,6 +274,12 @@ func (v *volumeServer) beatOnce(full bool) wire.HeartbeatReply {
 	for _, info := range v.volumes {
 		hb.Volumes = append(hb.Volumes, info)
 	}
+	for id := range v.told {
+		if _, here := v.volumes[id]; !here && !full {
+			hb.Gone = append(hb.Gone, id)
+		}
+	}
+	v.told = maps.Clone(v.volumes)
 	v.mu.Unlock()
 	b, _ := json.Marshal(hb)
 	var answer wire.HeartbeatReply
