@@ -84,6 +84,7 @@ func TestBadValues(t *testing.T) {
 		{"volume -fileSizeLimitMB=512", "weed volume: -concurrentUploadLimitMB: 256 MB can't hold one file of -fileSizeLimitMB, 512 MB"},
 		{"volume -minFreeSpacePercent=100", "weed volume: -minFreeSpacePercent: 100 is not a percentage"},
 		{"volume -minFreeSpacePercent=few", "weed volume: -minFreeSpacePercent: \"few\" is not a number"},
+		{"volume -scrubMBps=-1", "weed volume: -scrubMBps: -1 is not a size in MB from 1 to"},
 		{"volume -read.redirect=perhaps", "weed volume: -read.redirect: \"perhaps\" is neither true nor false"},
 		{"benchmark -server=", "weed benchmark: -server: at least one master is needed"},
 		{"benchmark -c=0", "weed benchmark: -c: 0 is not a number from 1 on"},
@@ -131,7 +132,7 @@ func TestVolumeConfig(t *testing.T) {
 	own.register(flags, "")
 	if err := flags.Parse(strings.Fields("--ip=10.0.0.1 --ip.bind=0.0.0.0 --port=8081 --publicUrl=files.example.org:80 --max=7,0" +
 		" --dataCenter=dc1 --rack=r1 --fsync=interval --fileSizeLimitMB=16 --concurrentUploadLimitMB=32 --minFreeSpacePercent=2.5" +
-		" --read.redirect=false --pulseSeconds=2 --idleTimeout=7 --whiteList=10.0.0.0/8")); err != nil {
+		" --read.redirect=false --scrubMBps=5 --pulseSeconds=2 --idleTimeout=7 --whiteList=10.0.0.0/8")); err != nil {
 		t.Fatal(err)
 	}
 	n, err := common.parse()
@@ -150,7 +151,7 @@ func TestVolumeConfig(t *testing.T) {
 		Bind: "0.0.0.0:8081", URL: "10.0.0.1:8081", PublicURL: "files.example.org:80",
 		Dirs:    []storage.Directory{{Path: "a", MaxVolumes: 7}, {Path: "/b", MaxVolumes: 0}},
 		Masters: []string{"m:1", "n:2"}, DataCenter: "dc1", Rack: "r1", Fsync: storage.SyncInterval,
-		FileSizeLimitBytes: 16 << 20, UploadBudgetBytes: 32 << 20, MinFreePercent: 2.5,
+		FileSizeLimitBytes: 16 << 20, UploadBudgetBytes: 32 << 20, MinFreePercent: 2.5, ScrubBytesPerSecond: 5 << 20,
 		Pulse: 2e9, Version: Version(), IdleTimeout: 7e9,
 	}
 	if !reflect.DeepEqual(got, want) {

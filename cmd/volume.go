@@ -30,6 +30,7 @@ type volumeFlags struct {
 	concurrentUploadLimitMB int
 	minFreePercent          float64
 	readRedirect            bool
+	scrubMBps               int
 }
 
 func (f *volumeFlags) register(flags *pflag.FlagSet, prefix string) {
@@ -53,6 +54,8 @@ func (f *volumeFlags) register(flags *pflag.FlagSet, prefix string) {
 		"so many `percent` free; 0 fills the disk.")
 	flags.BoolVar(&f.readRedirect, prefix+"read.redirect", true, "Send a client that reads a volume which is not here "+
 		"to a server that has it, instead of answering 404.")
+	flags.IntVar(&f.scrubMBps, prefix+"scrubMBps", 10, "Read all volumes again about once a day, at so many `MB` per second, and "+
+		"check them; 0 does so only on order of weed shell.")
 }
 
 // config checks the flags and turns them into a volume.Config, all but Logger.
@@ -90,6 +93,10 @@ func (f *volumeFlags) config(n node, dirs string, masters []string) (volume.Conf
 	}
 	cfg.MinFreePercent, err = percent(f.prefix+"minFreeSpacePercent", f.minFreePercent)
 	check(err)
+	if f.scrubMBps != 0 {
+		cfg.ScrubBytesPerSecond, err = megabytes(f.prefix+"scrubMBps", f.scrubMBps, 1<<20)
+		check(err)
+	}
 	return cfg, errors.Join(errs...)
 }
 
