@@ -335,6 +335,7 @@ func (g *Group) Failed(now Instant) []Effect {
 	g.failed = true
 	// What it could not note down it does not ask for; it claims nothing of those any more whom that left out.
 	g.asking = nil
+	g.learners = nil // whom it has told of an epoch that it leads alone, and perhaps has not saved
 	if g.role == Primary && !g.active && !g.returning {
 		g.returning, g.progress = true, nil // the epoch may not be saved, so it does not begin
 	}

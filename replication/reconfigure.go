@@ -20,7 +20,7 @@ type asking struct {
 
 // Learn orders the primary to make a server a member.
 func (g *Group) Learn(s Server, now Instant) ([]Effect, error) {
-	if g.role != Primary || g.returning {
+	if g.role != Primary || g.returning || g.failed {
 		return nil, ErrNotPrimary
 	}
 	if !g.durable.Config.Has(s) && !slices.Contains(g.learners, s) {
@@ -33,8 +33,12 @@ func (g *Group) Learn(s Server, now Instant) ([]Effect, error) {
 // Forget takes back what Learn ordered.
 func (g *Group) Forget(s Server) {
 	g.learners = slices.DeleteFunc(g.learners, func(l Server) bool { return l == s })
-	if !g.durable.Config.Has(s) {
-		delete(g.progress, s)
+	if g.durable.Config.Has(s) {
+		return
+	}
+	delete(g.progress, s)
+	if a := g.asking; a != nil && len(a.left) == 0 && a.config.Has(s) {
+		g.asking = nil // what is on its way may still make it a member, who is left out again then
 	}
 }
 
