@@ -197,8 +197,8 @@ func (c *copyings) vetoes(v *state.Volume, next *state.Group) bool {
 	return ok && slices.Contains(next.Members, server) && !slices.Contains(v.Members, server)
 }
 
-// startCopying begins a copying unless the volume has one; it is false then, and a plan is released.
-func (t *term) startCopying(c *copying) bool {
+// startCopying begins a copying. If the volume has one already, its plan is released, and nothing else happens.
+func (t *term) startCopying(c *copying) {
 	now := t.deps.Now()
 	c.began, c.moved, c.doing = now, now, string(c.why)+": begins"
 	t.copies.mu.Lock()
@@ -213,11 +213,10 @@ func (t *term) startCopying(c *copying) bool {
 		if c.plan != nil {
 			t.tree.Release(c.plan)
 		}
-		return false
+		return
 	}
 	t.log.Info("a copy of a volume is being made", "volume", uint32(c.id), "why", string(c.why), "to", string(c.to), "from", string(c.from))
 	kick(t.copies.due)
-	return true
 }
 
 // goOnCopying starts what is due and takes the next step of every copying.
@@ -288,11 +287,9 @@ func (t *term) advance(c *copying) (over bool, err error) {
 		case c.from == "":
 			return true, nil
 		case slices.Contains(v.Members, c.from):
-			err = t.takeOut(c, v)
-		default:
-			if over, err = t.removeLeft(c, v); over {
-				return true, err
-			}
+			t.takeOut(c, v)
+		case t.removeLeft(c, v):
+			return true, nil
 		}
 		if err != nil {
 			return false, err
@@ -365,10 +362,10 @@ func (t *term) makeCopy(c *copying, v *state.Volume) error {
 }
 
 // takeOut has a member left out whose place another has taken, once all others have all that is committed.
-func (t *term) takeOut(c *copying, v *state.Volume) error {
+func (t *term) takeOut(c *copying, v *state.Volume) {
 	if waits := t.notInSync(v, c.from); waits != "" {
 		c.does("%s: %s is not in sync yet", c.why, waits)
-		return nil
+		return
 	}
 	order := wire.ChangeCopies{ID: uint32(v.ID), Drop: string(c.from)}
 	if v.Primary == c.from {
@@ -378,7 +375,6 @@ func (t *term) takeOut(c *copying, v *state.Volume) error {
 	if err := t.order(string(v.Primary), wire.PathVolumeCopies, order, nil); err != nil {
 		c.does("%s: the primary %s does not take %s out yet: %s", c.why, v.Primary, c.from, reasonOf(err))
 	}
-	return nil
 }
 
 // notInSync returns a member that has not said, in the present epoch, that it has all that is committed; "" when
@@ -392,22 +388,22 @@ func (t *term) notInSync(v *state.Volume, but state.ServerID) string {
 	return ""
 }
 
-// removeLeft deletes the copy that a volume was moved away from.
-func (t *term) removeLeft(c *copying, v *state.Volume) (over bool, err error) {
+// removeLeft deletes the copy that a volume was moved away from; it is true when there is none left.
+func (t *term) removeLeft(c *copying, v *state.Volume) (over bool) {
 	from := string(c.from)
 	if !t.tree.Serves(from) || !t.hasCopy(v.ID, from) {
-		return true, nil
+		return true
 	}
 	if waits := t.notInSync(v, ""); waits != "" || len(v.Members) == 0 {
 		c.does("%s: %s is not in sync yet", c.why, waits)
-		return false, nil
+		return false
 	}
 	if err := t.deleteCopy(from, v.ID, v.Collection); err != nil {
 		c.does("%s: %s does not delete its copy: %s", c.why, from, reasonOf(err))
-		return false, nil
+		return false
 	}
 	t.tree.Forget(v.ID, from)
-	return true, nil
+	return true
 }
 
 // abandon takes an order to make a server a member back. A copy that was made for it goes, unless the server has
