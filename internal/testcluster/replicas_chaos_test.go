@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -58,6 +59,10 @@ func TestReplicasChaos(t *testing.T) {
 
 func replicasRound(t *testing.T, seed uint64, fsync string) {
 	random := rand.New(rand.NewPCG(seed, uint64(len(fsync))))
+	repairDelay := "10m"
+	if seed%2 == 1 {
+		repairDelay = "3s" // copies are made again elsewhere while faults happen
+	}
 	g := newGround(t)
 	c := testcluster.New(t)
 	var places []testcluster.Place
@@ -67,7 +72,7 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 		places, list = append(places, at), append(list, at.Addr)
 	}
 	for _, at := range places {
-		c.StartMasterAt(at, "-peers="+strings.Join(list, ","))
+		c.StartMasterAt(at, "-peers="+strings.Join(list, ","), "-repairDelay="+repairDelay)
 	}
 	c.WaitLeader(c.Masters...)
 	n := &nemesis{t: t, c: c, ground: g, random: random, down: make(map[*testcluster.Server]bool),
@@ -96,7 +101,11 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 		own := rand.New(rand.NewPCG(seed, uint64(100+i)))
 		wg.Go(func() { l.run(ctx, i, own) })
 	}
-	n.run(chaosRound)
+	round := chaosRound
+	if *chaosMinutes == 0 {
+		round /= 2
+	}
+	n.run(round)
 	stop()
 	n.heal()
 	healed := time.Now()
@@ -144,26 +153,30 @@ func newBlobs(t *testing.T, c *testcluster.Cluster, collection, replication stri
 		}
 		b.first = a.Field(t, "fid")
 		b.volume, _, _ = strings.Cut(b.first, ",")
-		at, err := locations(c.Masters[0], b.volume)
-		if err == nil && len(at) != b.copies {
-			err = fmt.Errorf("volume %s is at %v", b.volume, at)
-		}
-		b.members = nil
-		for _, v := range c.Volumes {
-			for _, addr := range at {
-				if addr == v.Addr {
-					b.members = append(b.members, v)
-				}
-			}
-		}
-		return err
+		return b.find(c)
 	})
 	return b
 }
 
-// takesPuts waits until a volume takes puts through each member, and all of them serve.
+// find asks a master who the members are, which must be as many as are wanted.
+func (b *blobs) find(c *testcluster.Cluster) error {
+	at, err := locations(c.Masters[0], b.volume)
+	if err == nil && len(at) != b.copies {
+		err = fmt.Errorf("volume %s is at %v", b.volume, at)
+	}
+	b.members = nil
+	for _, v := range c.Volumes {
+		if slices.Contains(at, v.Addr) {
+			b.members = append(b.members, v)
+		}
+	}
+	return err
+}
+
+// takesPuts waits until a volume has all its copies and takes puts through each of them.
 func (l *registerLoad) takesPuts(b *blobs) {
 	l.t.Helper()
+	testcluster.WaitFor(l.t, "volume "+b.volume+" has all its copies", func() error { return b.find(l.c) })
 	for _, v := range b.members {
 		testcluster.WaitFor(l.t, "volume "+b.volume+" takes puts at "+v.Addr, func() error {
 			h := b.fresh()

@@ -77,6 +77,7 @@ func (l *registerLoad) run(ctx context.Context, client int, random *rand.Rand) {
 		}
 		switch dice := random.IntN(10); {
 		case dice < 4:
+			limit = time.Duration(1+random.IntN(5)) * time.Second
 			l.get(client, h, l.c.Volumes[random.IntN(len(l.c.Volumes))], l.viaMaster(random), limit)
 		case dice < 8:
 			l.put(client, h, b.members[random.IntN(len(b.members))], l.viaMaster(random), limit)
