@@ -417,6 +417,8 @@ func (g *Group) receive(from Server, m *Message, now Instant) {
 			g.heard(from, m, now)
 		} else if g.returning && m.Kind == MsgReport {
 			g.reported(from, m)
+		} else if m.Kind == MsgReport && from == g.durable.Config.Primary && m.Complete != epoch {
+			g.takeOver(now)
 		}
 	case MsgResign:
 		if member := g.member(from); member != nil {
@@ -442,7 +444,11 @@ func (g *Group) tick(now Instant) {
 	case g.role == Follower && !g.aligned && !g.failed && now-g.helloAt >= g.times.Lease/6:
 		g.helloAt = now
 		for _, m := range g.members { // all of them: the primary may be another by now
-			g.hello(m.server)
+			if g.durable.Config.Primary == g.self { // made it, but its log is not complete: see takeOver
+				g.send(m.server, g.report(0))
+			} else {
+				g.hello(m.server)
+			}
 		}
 	}
 }

@@ -11,7 +11,8 @@ const (
 	MsgHello
 	// MsgSync is sent by the primary of Config: tell me your log. It begins a round with the receiver.
 	MsgSync
-	// MsgReport answers MsgSync with the sender's Length and History.
+	// MsgReport answers MsgSync or MsgQuery with the sender's Length and History. A server that was made primary,
+	// and is not complete, sends it to the others, so that one of them takes over.
 	MsgReport
 	// MsgAlign: cut the log to Offset and take over History.
 	MsgAlign

@@ -250,6 +250,16 @@ func (g *Group) resign(now Instant) {
 	}
 }
 
+// takeOver asks for an epoch of which this server is the primary, when the one of this epoch has not all that may
+// have been acknowledged: it had lost, before it was made that, what it had not synced.
+func (g *Group) takeOver(now Instant) {
+	if g.role == Follower && g.asking == nil && !g.failed && g.complete() {
+		c := g.without(nil)
+		c.Primary = g.self
+		g.ask(c, nil, now)
+	}
+}
+
 // resume asks for a new epoch after a restart as primary, once all members have told of their logs, or are lost.
 func (g *Group) resume(now Instant) {
 	left := g.lost(now)
