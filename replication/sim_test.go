@@ -12,6 +12,7 @@ import (
 
 var (
 	simSeeds   = flag.Int("sim.seeds", 400, "number of seeds that the simulator runs")
+	simFirst   = flag.Uint64("sim.first", 1, "the first of them")
 	simSeed    = flag.Uint64("sim.seed", 0, "the one seed that it runs, with a trace")
 	simVerbose = flag.Bool("sim.v", false, "print the trace of the seed that fails")
 )
@@ -68,7 +69,7 @@ func TestSim(t *testing.T) {
 		}
 		return
 	}
-	seed, failure, ran, stats := simAll(1, *simSeeds, bugs{})
+	seed, failure, ran, stats := simAll(*simFirst, *simSeeds, bugs{})
 	t.Logf("%d seeds: %+v", ran, stats)
 	if failure != "" {
 		if *simVerbose {
