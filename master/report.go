@@ -179,25 +179,6 @@ func (t *term) noteMissing(r *copyReport, v *state.Volume) {
 	r.ReadOnlyReason += "copies missing"
 }
 
-// serveClusterStatus answers /cluster/status, on every master and without a leader too.
-func (m *Master) serveClusterStatus(ctx *fasthttp.RequestCtx) {
-	if !httpx.Allow(ctx, fasthttp.MethodGet) {
-		return
-	}
-	leader, _ := m.store.Leader()
-	peers := []string{}
-	for _, member := range m.store.Members() {
-		if member.ID != m.cfg.Address {
-			peers = append(peers, member.ID)
-		}
-	}
-	httpx.JSON(ctx, fasthttp.StatusOK, struct {
-		IsLeader bool
-		Leader   string
-		Peers    []string
-	}{m.leading() != nil, leader, peers})
-}
-
 type versionReport struct{ Version string }
 
 // serveHealth answers /healthz: the process is up.

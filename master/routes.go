@@ -15,9 +15,7 @@ func (m *Master) route(ctx *fasthttp.RequestCtx) {
 		m.serveHeartbeat(ctx)
 	case wire.PathConfigure:
 		m.serveConfigure(ctx)
-	case "/": // where clients see whether anyone is there
-		m.serveClusterStatus(ctx)
-	case "/cluster/status":
+	case "/cluster/status", "/": // at the latter clients see whether anyone is there
 		m.serveCluster(ctx)
 	case "/cluster/remove":
 		m.change(ctx, (*term).serveRemove)
