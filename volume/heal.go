@@ -114,7 +114,7 @@ func (s *Server) logOf(other string, v *storage.Volume) storage.Source {
 		status, body, err := s.client.Forward(ctx, &client.Request{
 			Method: fasthttp.MethodGet, Host: other, Idempotent: true,
 			Path: fmt.Sprintf("%s?volumeId=%d&revision=%d&offset=%d&length=%d", wire.PathVolumeLog, v.ID(), v.Revision(), offset, len(p)),
-		}, nil)
+		}, p[:0:len(p)])
 		switch {
 		case err != nil:
 			return err
@@ -123,7 +123,7 @@ func (s *Server) logOf(other string, v *storage.Volume) storage.Source {
 		case len(body) != len(p):
 			return fmt.Errorf("%w: %d bytes, not %d", errCopyOf, len(body), len(p))
 		}
-		copy(p, body)
+		copy(p, body) // it is there already, unless it came in a larger buffer
 		return nil
 	}
 }
@@ -153,6 +153,15 @@ func (s *Server) heal(v *storage.Volume, key blob.Key) bool {
 	offset, ok := v.OffsetOf(key)
 	if !ok || s.node.Replica(v.ID()) == nil {
 		return false
+	}
+	lock := &s.healing[(uint64(v.ID())<<32+uint64(offset)/8)%uint64(len(s.healing))]
+	first := lock.TryLock()
+	if !first {
+		lock.Lock()
+	}
+	defer lock.Unlock()
+	if !first {
+		return true // another read has just done what can be done
 	}
 	s.scrub.found.Add(1)
 	end, err := s.settledEnd(v)

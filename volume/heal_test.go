@@ -143,6 +143,26 @@ func TestReadOfADamagedCopyIsMended(t *testing.T) {
 	p.nodes[1].get("/metrics").says("weed_volume_damage_mended_total 9\n").says("weed_volume_damaged_ranges 0\n")
 }
 
+// Many readers of a damaged blob fetch it once.
+func TestReadersOfADamagedCopyMendItOnce(t *testing.T) {
+	p := pairUp(t, nil)
+	content := noise(2<<20, 1)
+	p.nodes[0].put(fid, content)
+	p.same()
+	flip(t, p.dat(1), content)
+	var readers sync.WaitGroup
+	for range 12 {
+		readers.Go(func() {
+			if a, err := p.nodes[1].try("GET", fid, nil); err != nil || a.StatusCode != 200 || a.body != content {
+				t.Errorf("%v, %v", a, err)
+			}
+		})
+	}
+	readers.Wait()
+	p.same()
+	p.nodes[1].get("/metrics").says("weed_volume_damage_mended_total 1\n")
+}
+
 func TestChunksOfADamagedCopyAreMended(t *testing.T) {
 	p := pairUp(t, nil)
 	content := noise(5000, 1)

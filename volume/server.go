@@ -26,6 +26,7 @@ type Server struct {
 	metrics *metrics
 	beat    *heartbeat
 	scrub   *scrubber
+	healing [64]sync.Mutex // of damaged blobs, by their place: readers of one wait for each other
 	links   *link.Links
 	node    *live.Node
 	plain   sync.Map // blob.VolumeID -> replication.Config of volumes of one copy, as the masters have them
