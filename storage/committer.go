@@ -413,6 +413,7 @@ func (c *committer) diskFailed(err error) {
 	cause := CauseDamaged
 	if errors.Is(err, ErrNoSpace) && c.v.readOnly.load()&CauseDamaged == 0 {
 		cause = CauseNoSpace
+		c.v.noRoom.Store(true)
 	}
 	c.v.turnReadOnly(cause, err)
 }

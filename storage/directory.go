@@ -31,7 +31,7 @@ func (s *Store) openDirectories(dirs []Directory) error {
 		if err != nil {
 			return fmt.Errorf("directory %s can't be written: %w", d.Path, err)
 		}
-		s.dirs = append(s.dirs, &directory{d, lock})
+		s.dirs = append(s.dirs, &directory{Directory: d, lock: lock})
 	}
 	return nil
 }

@@ -240,3 +240,44 @@ func (f *causeFixture) check(want ReadOnlyCause) {
 		f.t.Fatalf("%q: deletes are denied: %v", want, denied)
 	}
 }
+
+// TestNoRoomForOne fills a disk but for a little: what did not fit keeps puts away from all volumes of the disk, the
+// small ones that would fit too, until clearly more is free, so that nobody is sent to a volume that takes every
+// other blob.
+func TestNoRoomForOne(t *testing.T) {
+	disk := vfs.NewMem()
+	s, v := createTestVolume(t, disk, Config{})
+	defer closeStore(t, s)
+	other, err := s.Create(8, "", blob.Placement{}, blob.TTL{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, v, 1, payload(1, 3000))
+	u, err := disk.Usage(testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := u.TotalBytes - u.FreeBytes
+	disk.SetCapacity(used + 50_000)
+	if s.CheckSpace() {
+		t.Fatal("there is room")
+	}
+	if err := v.Put(&Needle{Key: 2, Cookie: testCookie, Data: payload(2, 100_000)}); !errors.Is(err, ErrNoSpace) {
+		t.Fatalf("a put of more than there is room for: %v", err)
+	}
+	s.CheckSpace()
+	for _, moreBytes := range []uint64{50_000, 60_000, 1_000_000} {
+		disk.SetCapacity(used + moreBytes)
+		if s.CheckSpace() || v.CheckPut() == nil || other.CheckPut() == nil {
+			t.Fatalf("%d bytes free: %v, %v", moreBytes, v.CheckPut(), other.CheckPut())
+		}
+	}
+	if _, err := s.Create(9, "", blob.Placement{}, blob.TTL{}); !errors.Is(err, ErrNoSpace) {
+		t.Fatalf("a new volume on a full disk: %v", err)
+	}
+	disk.SetCapacity(used + 2<<20)
+	if !s.CheckSpace() || v.CheckPut() != nil || other.CheckPut() != nil {
+		t.Fatalf("with room again: %v, %v", v.CheckPut(), other.CheckPut())
+	}
+	mustPut(t, v, 2, payload(2, 100_000))
+}

@@ -45,6 +45,8 @@ type Store struct {
 
 	sizeLimitBytes atomic.Int64 // see SetSizeLimit
 
+	spaceMu sync.Mutex // held by CheckSpace
+
 	stopSync chan struct{}
 	syncDone chan struct{}
 }
@@ -52,6 +54,9 @@ type Store struct {
 type directory struct {
 	Directory
 	lock io.Closer
+	// roomAt is the number of free bytes at which the disk, which had no room for an append, has room again; 0 if it
+	// has.
+	roomAt atomic.Uint64
 }
 
 type placedVolume struct {
@@ -170,7 +175,7 @@ func (s *Store) roomiest() (int, error) {
 		free := d.MaxVolumes - d.Volumes
 		switch {
 		case free <= bestFree:
-		case s.low(d.Usage):
+		case s.low(d.Usage) || s.dirs[i].roomAt.Load() > 0:
 			err = fmt.Errorf("%w: %s is below the free room that is kept", ErrNoSpace, d.Path)
 		default:
 			best, bestFree = i, free
@@ -216,13 +221,18 @@ func (s *Store) Directories() []DirectoryStatus {
 }
 
 // CheckSpace marks the volumes of every directory whose disk has less than Config.MinFreePercent of its room
-// left, or none, and clears the mark where there is room again. It tells whether that changed anything. A
-// server calls it again and again.
+// left, or none, or had none for an append, and clears the mark where there is room again. It tells whether that
+// changed anything. A server calls it again and again.
 func (s *Store) CheckSpace() (changed bool) {
+	s.spaceMu.Lock()
+	defer s.spaceMu.Unlock()
 	directories := s.Directories()
+	for i := range s.dirs {
+		s.dirs[i].checkRoom(directories[i].Usage, s.noRoom(i))
+	}
 	for _, p := range *s.volumes.Load() {
 		usage := directories[p.dir].Usage
-		low := s.low(usage)
+		low := s.low(usage) || s.dirs[p.dir].roomAt.Load() > 0
 		if usage.TotalBytes == 0 || low == (p.readOnly.load()&CauseNoSpace != 0) {
 			continue
 		}
@@ -232,6 +242,29 @@ func (s *Store) CheckSpace() (changed bool) {
 		}
 	}
 	return changed
+}
+
+// noRoom reports whether an append to a volume of a directory has found no room since the last call.
+func (s *Store) noRoom(dir int) (found bool) {
+	for _, p := range *s.volumes.Load() {
+		if p.dir == dir && p.Volume.noRoom.Swap(false) {
+			found = true
+		}
+	}
+	return found
+}
+
+// checkRoom takes note of an append that found no room. The disk counts as full then until clearly more of it is free:
+// what is left may be enough for one blob and not for the next.
+func (d *directory) checkRoom(usage vfs.Usage, noRoom bool) {
+	const least = 1 << 20
+	switch {
+	case usage.TotalBytes == 0:
+	case noRoom:
+		d.roomAt.Store(usage.FreeBytes + max(least, usage.TotalBytes>>10))
+	case usage.FreeBytes >= d.roomAt.Load():
+		d.roomAt.Store(0)
+	}
 }
 
 // syncLoop serves SyncInterval.

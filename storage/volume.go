@@ -28,7 +28,8 @@ type Volume struct {
 	committer  *committer
 	verified   verifiedSet
 	readOnly   causes
-	foreign    bool // made by another program
+	foreign    bool        // made by another program
+	noRoom     atomic.Bool // the disk had no room for an append, which Store.CheckSpace has not seen yet
 
 	damagedAtOpen bool        // CauseDamaged was set while the volume was opened
 	failedSince   atomic.Bool // the disk has given cause for CauseDamaged since
