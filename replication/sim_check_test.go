@@ -173,13 +173,15 @@ func (v *simVolume) begun(s *sim, c *simCopy) {
 		return
 	}
 	v.begunEpoch = epoch
-	if v.excused || len(c.log) >= len(v.truth) && bytes.Equal(c.log[:len(v.truth)], v.truth) || len(v.truth) == 0 {
-		return
-	}
-	if !v.excuse(s, c) {
+	if !v.within(c) && !v.excuse(s, c) {
 		s.fail("I1: %s v%d: begins epoch %d with %d bytes and not the %d bytes that were committed",
 			c.server.id, v.id, epoch, len(c.log), len(v.truth))
 	}
+}
+
+// within reports whether a copy's log has all that was committed.
+func (v *simVolume) within(c *simCopy) bool {
+	return len(c.log) >= len(v.truth) && bytes.Equal(c.log[:len(v.truth)], v.truth)
 }
 
 // excuse reports whether a primary may lack what was committed: it has lost what it had not synced. From then on

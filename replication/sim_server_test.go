@@ -39,6 +39,7 @@ type simCopy struct {
 	kv      [simKeys]uint32
 	syncing bool
 	pumping bool
+	resting bool // the group needs no tick
 	queue   []*simOp
 	tail    []*simOp // proposed, and not settled
 	reads   []*simRead
@@ -71,7 +72,8 @@ func (x *simServer) start(fresh bool) {
 		if s.plan.sync {
 			c.synced = len(c.log) // what a killed process has left in the page cache is not durable of itself
 		}
-		c.applied, c.kv, c.syncing, c.pumping, c.queue, c.tail = LogStart, [simKeys]uint32{}, false, false, nil, nil
+		c.applied, c.kv, c.queue, c.tail = LogStart, [simKeys]uint32{}, nil, nil
+		c.syncing, c.pumping, c.resting = false, false, false
 		c.group = NewGroup(c.volume.id, x.id, x.leases, c.kept, int64(len(c.log)), fresh, x.clock())
 		s.logf("%s v%d: %s", x.id, c.volume.id, c.describe())
 		if fresh {
@@ -114,9 +116,11 @@ func (x *simServer) tick() {
 		x.letter(l)
 	}
 	for _, c := range x.copies {
-		if c != nil && x.up {
-			c.do(c.group.Tick(x.clock()))
+		if c == nil || !x.up || c.resting && (c.group.role == Outside || c.group.Readable(x.clock())) {
+			continue
 		}
+		c.do(c.group.Tick(x.clock()))
+		c.resting = s.plan.rest && c.group.Quiet()
 	}
 	if x.up {
 		s.on(x, simLease/12+time.Duration(s.rng.Int64N(int64(simLease/20))), x.tick)
@@ -148,6 +152,7 @@ func (x *simServer) letter(l Letter) {
 func (c *simCopy) do(effects []Effect) {
 	x := c.server
 	s := x.sim
+	c.resting = false
 	for i := range effects {
 		if !x.up {
 			return
@@ -198,6 +203,9 @@ func (c *simCopy) carryOut(e *Effect) bool {
 		s.logf("%s v%d: save %+v complete %d asked %v %v", x.id, c.volume.id, e.Durable.Config, e.Durable.Complete,
 			e.Durable.Asked != nil, e.Durable.History)
 		c.kept, c.saved = e.Durable, true
+		if c.group.role == Primary && !c.volume.within(c) {
+			c.volume.excuse(s, c) // it makes the others as short as itself from now on
+		}
 	case EffectCommit:
 		c.commit(int(e.Offset))
 	case EffectConfigure:

@@ -24,6 +24,7 @@ type simPlan struct {
 	weights          [faultKinds]int
 	loss, dup, late  float64 // of messages
 	between          float64 // probability of a crash between two effects
+	rest             bool    // groups that are quiet are not called
 	order            bool    // what is not late or twice arrives in order, as over a connection
 	think            time.Duration
 	limits           limits
@@ -269,6 +270,7 @@ func (s *sim) build() {
 	for i := range p.weights {
 		p.weights[i] = max(0, r.IntN(8)-3)
 	}
+	p.rest = r.IntN(2) == 0
 	p.order = r.IntN(4) > 0
 	for i := range p.servers {
 		for _, links := range []*[][]time.Duration{&s.blocked, &s.slow, &s.pipe} {
