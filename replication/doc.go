@@ -22,7 +22,13 @@
 //     whose members all lack it. So what failed is nowhere, and what succeeded is everywhere.
 //   - A new epoch needs a member whose log is complete: it has all that may have been acknowledged before.
 //   - A member serves a read only while each other member has promised to ask for no configuration without it.
-//     Who asks for one has therefore waited until its own promises to those left out have run out.
+//     Who asks for one has therefore waited until its own promises to those left out have run out, and has noted
+//     what it asks for, so that it promises them nothing after a restart either. Who has just joined or restarted
+//     waits for a lease: for the promises of the members before it, and of its own life before.
+//   - A follower is in sync once the primary has said that the epoch has begun: before, another member may have
+//     a longer log, and lead the next epoch with that.
+//   - Who is told to be primary and has not all that may have been acknowledged, or can't write, begins no epoch
+//     but sees to it that another one does.
 //
 // # Use
 //
@@ -30,7 +36,11 @@
 //	g := replication.NewGroup(7, self, leases, replication.Durable{Config: c, Length: 8, ...}, now)
 //	for _, effect := range g.Tick(now) { ... }                // every tenth of a lease
 //	for _, effect := range g.Receive(from, message, now) { ... }
-//	offset, effects, err := g.Propose(bytes, now)              // on the primary
+//	offset, effects, err := g.Propose(n, puts, now)            // on the primary
 //	for _, effect := range g.Persisted(cuts, length, now) { ... }
-//	if g.Readable(now) { ... }
+//	if g.Readable(now) { ... }                                 // then look the blob up
+//
+// An epoch begins at a record's end, which need not be the end of a proposal: a new primary keeps the first
+// operations of one and not the last. So whoever waits for operations is answered one by one. A put that a later
+// epoch has kept with fewer members than copies has not failed, but does not have every copy.
 package replication
