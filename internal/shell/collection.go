@@ -49,9 +49,10 @@ func collections(volumes []client.Volume) []collectionReport {
 			r.Writable++
 		}
 		r.Copies += copiesOf(v)
-		files, deletedBytes := contents(v)
-		r.FileCount += files
-		r.DeletedByteCount += deletedBytes
+		if c := contents(v); c != nil {
+			r.FileCount += c.FileCount
+			r.DeletedByteCount += c.DeletedByteCount
+		}
 		r.SizeBytes += v.Size()
 	}
 	reports := make([]collectionReport, 0, len(byName))

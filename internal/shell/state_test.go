@@ -29,3 +29,24 @@ func TestStateOf(t *testing.T) {
 		}
 	}
 }
+
+// TestFigures: a copy that its server has not told of, as after a change of leaders, counts nothing as 0.
+func TestFigures(t *testing.T) {
+	untold := client.VolumeCopy{}
+	told := client.VolumeCopy{SizeBytes: 2048, FileCount: 3, DeletedByteCount: 100}
+	stray := client.VolumeCopy{SizeBytes: 99, FileCount: 9, Stray: true}
+	for _, row := range []struct {
+		copies               []client.VolumeCopy
+		files, used, garbage string
+	}{
+		{[]client.VolumeCopy{told}, "3", "2.0 KiB", "100 B"},
+		{[]client.VolumeCopy{untold, stray, told}, "3", "2.0 KiB", "100 B"},
+		{[]client.VolumeCopy{untold, stray}, "", "", ""},
+		{[]client.VolumeCopy{{SizeBytes: 8}}, "0", "8 B", "0 B"},
+	} {
+		files, used, garbage := figures(&client.Volume{Copies: row.copies})
+		if files != row.files || used != row.used || garbage != row.garbage {
+			t.Errorf("%+v: %q, %q, %q", row, files, used, garbage)
+		}
+	}
+}

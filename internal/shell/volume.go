@@ -16,7 +16,8 @@ import (
 var volumeCommands = []Spec{
 	{
 		Name: "volume.list", Args: "[volumeId…]", Short: "List volumes: all, or those that are named and that the flags select.",
-		Long:    "COPIES counts those that are there and those that the replication asks for. The primary is the first server.",
+		Long: "COPIES counts those that are there and those that the replication asks for. The primary is the first server.\n" +
+			"A dash stands for what no server has told the leading master yet.",
 		Example: "volume.list -collection=pictures -server=127.0.0.1:8080", Complete: completeVolumes,
 		New: func() Command { return new(volumeList) },
 	},
@@ -57,14 +58,24 @@ func copiesOf(v *client.Volume) (n int) {
 	return n
 }
 
-// contents counts what the primary holds, or any other copy while there is no primary.
-func contents(v *client.Volume) (files, deletedBytes uint64) {
+// contents returns the copy that tells what a volume holds: the primary's, or another one while that has not
+// reported; nil while none has. A master that has just begun to lead knows of copies, but not yet what is in them.
+func contents(v *client.Volume) *client.VolumeCopy {
 	for i := range v.Copies {
-		if c := &v.Copies[i]; !c.Stray {
-			return c.FileCount, c.DeletedByteCount
+		if c := &v.Copies[i]; !c.Stray && c.SizeBytes > 0 { // the file of a copy has a superblock at least
+			return c
 		}
 	}
-	return 0, 0
+	return nil
+}
+
+// figures writes what a volume holds for a table; nothing where it is not known.
+func figures(v *client.Volume) (files, used, garbage string) {
+	c := contents(v)
+	if c == nil {
+		return "", "", ""
+	}
+	return strconv.FormatUint(c.FileCount, 10), size(v.Size()), size(c.DeletedByteCount)
 }
 
 // wanted counts the copies that the placement asks for.
@@ -115,9 +126,9 @@ func (c *volumeList) Run(ctx context.Context, e *Env) error {
 		t := newTable(">VOLUME", "COLLECTION", "REPLICATION", "TTL", ">COPIES", ">FILES", ">SIZE", ">GARBAGE", "STATE", "SERVERS")
 		for i := range volumes {
 			v := &volumes[i]
-			files, deletedBytes := contents(v)
+			files, used, garbage := figures(v)
 			t.add(v.ID, v.Collection, v.Replication, v.TTL, fmt.Sprintf("%d/%d", copiesOf(v), wanted(v)), files,
-				size(v.Size()), size(deletedBytes), stateOf(v), serversOf(v))
+				used, garbage, stateOf(v), serversOf(v))
 		}
 		t.write(w)
 	})
