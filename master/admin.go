@@ -50,8 +50,8 @@ func (t *term) serveGrow(ctx *fasthttp.RequestCtx) {
 		t.fail(ctx, err)
 		return
 	}
-	if slots := int(w.count) * w.key.Placement.Copies(); slots > free {
-		httpx.Error(ctx, fasthttp.StatusNotAcceptable, fmt.Sprintf("Only %d volumes left! Not enough for %d", free, slots))
+	if room := free / w.key.Placement.Copies(); int(w.count) > room {
+		httpx.Error(ctx, fasthttp.StatusNotAcceptable, fmt.Sprintf("Only %d volumes left! Not enough for %d", room, w.count))
 		return
 	}
 	made, err := t.grow(w.key, w.pref, int(w.count))

@@ -202,7 +202,7 @@ func TestGrow(t *testing.T) {
 	v := f.joined("dc1", "r1", 6)
 	f.get("/vol/grow?count=2").want(t, 200, `{"count":2}`)
 	f.get("/vol/grow?count=10").want(t, 406, "Only 4 volumes left! Not enough for 10")
-	f.get("/vol/grow?count=5&replication=001").want(t, 406, "Only 4 volumes left! Not enough for 10")
+	f.get("/vol/grow?count=5&replication=001").want(t, 406, "Only 2 volumes left! Not enough for 5")
 	f.get("/vol/grow?count=1&replication=001").want(t, 500, "Cannot grow volume group! Not enough data node found!")
 	f.get("/vol/grow").want(t, 406, "count")
 	f.get("/vol/grow?count=x").want(t, 406, "count")
