@@ -110,7 +110,8 @@ func (c *committer) do(op *operation) error {
 	c.waiting = append(c.waiting, op)
 	first := len(c.waiting) == 1
 	c.mu.Unlock()
-	if first {
+	// What is in flight comes first, and its end is followed by another turn.
+	if first && !c.replica.flying.Load() {
 		c.wakeUp()
 	}
 	<-op.done
@@ -145,7 +146,9 @@ func (c *committer) run() {
 	for range c.wake {
 		for c.turn() {
 		}
-		c.flushIdx()
+		if c.replica.r == nil { // else by Log.Flush
+			c.flushIdx()
+		}
 		c.mu.Lock()
 		closed := c.closed && len(c.waiting)+len(c.tasks) == 0
 		c.mu.Unlock()

@@ -34,8 +34,9 @@ type Replicator interface {
 
 // replica is the part of a committer that a replicated volume needs.
 type replica struct {
-	on   atomic.Bool // there is a replicator; for others than the committer
-	keys tailKeys
+	on     atomic.Bool // there is a replicator; for others than the committer
+	flying atomic.Bool // there is a flight; who sees it need not wake the committer
+	keys   tailKeys
 
 	// Owned by the committer.
 	r         Replicator

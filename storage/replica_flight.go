@@ -20,6 +20,13 @@ func (f *flight) wantsSync() bool {
 	return false
 }
 
+// land ends the flight. It is called in a turn that is followed by another one, which takes the operations that came
+// meanwhile and woke nobody.
+func (p *replica) land() {
+	p.flight = nil
+	p.flying.Store(false)
+}
+
 // propose appends the next operations, if the replicator lets it; false says that nothing was done.
 func (c *committer) propose() bool {
 	p := &c.replica
@@ -92,6 +99,7 @@ func (c *committer) launch(batch []*operation, end int64) {
 		return
 	}
 	c.end, p.parsed, p.flight, p.unsettled = end, end, f, true
+	p.flying.Store(true)
 	p.r.Appended(n, puts)
 	p.unsynced = true
 	c.persistReplica()
@@ -174,7 +182,7 @@ func (c *committer) giveUp() {
 		for _, op := range p.flight.ops {
 			op.answer(ErrOutcomeUnknown)
 		}
-		p.flight = nil
+		p.land()
 	}
 	closed := fmt.Errorf("volume %d: %w", c.v.id, ErrClosed)
 	for _, op := range c.queue {

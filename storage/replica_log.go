@@ -164,7 +164,7 @@ func (l *Log) Commit(to int64) {
 		}
 	}
 	if f := p.flight; f != nil && f.end <= to {
-		p.flight = nil
+		p.land()
 		for _, op := range f.ops {
 			op.answer(nil)
 		}
@@ -197,7 +197,7 @@ func (l *Log) Cut(to int64) error {
 	}
 	c.forgetTail(n)
 	if f := p.flight; f != nil && f.end > to {
-		p.flight = nil
+		p.land()
 		for _, op := range f.ops {
 			op.sent = true
 		}
@@ -211,6 +211,10 @@ func (l *Log) Cut(to int64) error {
 	}
 	return nil
 }
+
+// Flush writes what the index file lacks of what is published. It is to be called now and then: it bounds what the
+// start after a kill reads of the log.
+func (l *Log) Flush() { l.c.flushIdx() }
 
 // Save keeps what the replicator must know after a restart, durably. elsewhere says that other servers hold all that
 // was acknowledged, too, so that a log whose end a power cut has torn may lose that end: see FORMAT.md.

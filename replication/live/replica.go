@@ -127,6 +127,7 @@ func (r *Replica) onTick() {
 	r.carryOut(r.group.Tick(r.node.now()))
 	r.giveWay()
 	r.log.Expire(r.expiring)
+	r.log.Flush()
 	switch {
 	case r.log.Waiting() || r.failed || r.asking || !r.group.Quiet():
 	case r.Status().Role == replication.Outside:
