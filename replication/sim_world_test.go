@@ -272,6 +272,9 @@ func (s *sim) build() {
 	}
 	p.rest = r.IntN(2) == 0
 	p.order = r.IntN(4) > 0
+	if !p.order { // servers talk over connections: what is out of order is rare, and may take its time
+		p.limits.shipment += p.limits.window / 4
+	}
 	for i := range p.servers {
 		for _, links := range []*[][]time.Duration{&s.blocked, &s.slow, &s.pipe} {
 			*links = append(*links, make([]time.Duration, p.servers))
