@@ -9,7 +9,10 @@
 //	n := live.New(live.Config{Self: "10.0.0.1:8080", Links: links, Masters: masters, ...})
 //	go n.Run(ctx)
 //	r, err := n.Open(volume, nil)              // what was kept over a restart
-//	r.Await(ctx) ...                           // before an answer to a read
+//	if !r.Readable() && !r.Await(within) ...   // before an answer to a read, after it was looked up
+//
+// A group that has nothing to do rests: the clock does not wake its committer while the promises of its members hold.
+// So what thousands of idle volumes cost is a look at two words of each at every tick.
 package live
 
 import (
