@@ -229,24 +229,28 @@ func (h *history) lastOf(client int) (last event) {
 func (l *registerLoad) compare() {
 	l.t.Helper()
 	for _, b := range l.volumes {
-		name := filepath.Base(filepath.Join(l.c.Volumes[0].Dir, fmt.Sprintf("%s.dat", b.volume)))
-		names, err := filepath.Glob(filepath.Join(b.members[0].Dir, "*_"+name))
-		if err != nil || len(names) != 1 {
-			l.t.Errorf("volume %s on %s: %v, %v", b.volume, b.members[0].Addr, names, err)
-			continue
-		}
-		waitSame(l.t, filepath.Base(names[0]), b.members...)
+		waitSame(l.t, b.log(l.t)+".dat", b.members...)
 	}
 	for _, v := range l.c.Volumes {
 		if code := v.Term(); code != 0 {
 			l.t.Errorf("%s: exit code %d", v.Addr, code)
 		}
 	}
-	for _, v := range l.c.Volumes {
-		if len(files(l.t, v.Dir, "*.dat")) > 0 {
-			scanDir(l.t, v.Dir)
+	for _, b := range l.volumes { // those that were left out may end with what nobody has decided on
+		for _, v := range b.members {
+			scanCopy(l.t, filepath.Join(v.Dir, b.log(l.t)))
 		}
 	}
+}
+
+// log returns the name of the volume's log, without the suffix.
+func (b *blobs) log(t *testing.T) string {
+	t.Helper()
+	names := files(t, b.members[0].Dir, "*_"+b.volume+".dat")
+	if len(names) != 1 {
+		t.Fatalf("volume %s on %s: %v", b.volume, b.members[0].Addr, names)
+	}
+	return strings.TrimSuffix(names[0], ".dat")
 }
 
 // report writes what people need who look for the cause of a failure.

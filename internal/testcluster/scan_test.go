@@ -114,28 +114,37 @@ func scanDir(t *testing.T, dir string) map[uint32]map[uint64]needle {
 		if err != nil {
 			t.Fatal(err)
 		}
-		alive, err := scanVolume(read(t, name))
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
+		if alive, ok := scanCopy(t, base); ok {
+			volumes[uint32(id)] = alive
 		}
-		indexed, err := scanIndex(read(t, base+".idx"))
-		if err != nil {
-			t.Errorf("%s.idx: %v", base, err)
-		}
-		for key, n := range alive {
-			if i, ok := indexed[key]; !ok || i.offset != n.offset || i.size != n.size {
-				t.Errorf("%s: key %x is at %d with %d bytes in the log, the index says %+v, %v", text, key, n.offset, n.size, i, ok)
-			}
-		}
-		for key, i := range indexed {
-			if _, ok := alive[key]; !ok {
-				t.Errorf("%s: key %x is in the index (%+v) and not in the log", text, key, i)
-			}
-		}
-		volumes[uint32(id)] = alive
 	}
 	return volumes
+}
+
+// scanCopy scans the log and the index of one volume, whose path without the suffix is base. It is false if the log
+// can't be read.
+func scanCopy(t *testing.T, base string) (alive map[uint64]needle, ok bool) {
+	t.Helper()
+	alive, err := scanVolume(read(t, base+".dat"))
+	if err != nil {
+		t.Errorf("%s.dat: %v", base, err)
+		return nil, false
+	}
+	indexed, err := scanIndex(read(t, base+".idx"))
+	if err != nil {
+		t.Errorf("%s.idx: %v", base, err)
+	}
+	for key, n := range alive {
+		if i, ok := indexed[key]; !ok || i.offset != n.offset || i.size != n.size {
+			t.Errorf("%s: key %x is at %d with %d bytes in the log, the index says %+v, %v", base, key, n.offset, n.size, i, ok)
+		}
+	}
+	for key, i := range indexed {
+		if _, ok := alive[key]; !ok {
+			t.Errorf("%s: key %x is in the index (%+v) and not in the log", base, key, i)
+		}
+	}
+	return alive, true
 }
 
 func read(t *testing.T, name string) []byte {
