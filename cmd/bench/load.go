@@ -107,9 +107,9 @@ function setup(thread) thread:set("id", threads); threads = threads + 1 end
 local k = 0
 `
 
-// putScript uploads to the fids of r in turn; past the end it begins again and overwrites.
-func putScript(r fidRange, size int) string {
-	return threads + form(size) + fmt.Sprintf(`
+// putScript uploads 1 KiB to the fids of r in turn; past the end it begins again and overwrites.
+func putScript(r fidRange) string {
+	return threads + form(1024) + fmt.Sprintf(`
 function request()
   k = k + 1
   local key = %d + (k * 2 + id) %% %d

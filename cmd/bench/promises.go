@@ -31,7 +31,7 @@ func (b *bench) cpuOfPutAndGet() error {
 		b.note(fmt.Sprintf("CPU of a bare fasthttp server per 1 KiB GET, %d connections", connections), yardstick[0], "µs")
 		var puts, gets []float64
 		for range b.rounds {
-			put, err := b.cost(s.volume.addr, putScript(r, 1024), connections, s.volume)
+			put, err := b.cost(s.volume.addr, putScript(r), connections, s.volume)
 			if err != nil {
 				return err
 			}
@@ -137,7 +137,7 @@ func (b *bench) groupCommit() error {
 		}
 		engine = append(engine, alone/perSec)
 		for _, writers := range []int{1, 16, 64} {
-			l, err := b.wrk(s.volume.addr, putScript(r, 1024), writers)
+			l, err := b.wrk(s.volume.addr, putScript(r), writers)
 			if err == nil && l.failed > 0 {
 				err = fmt.Errorf("%.0f of %.0f requests failed", l.failed, l.requests)
 			}

@@ -100,13 +100,13 @@ func (b *bench) replicas() error {
 		costs, rates := map[int][]float64{}, map[int][]float64{}
 		for range b.rounds {
 			for _, c := range all {
-				cost, perSec, err := b.costAndRate(c.primary, putScript(c.fids, 1024), connections, r.volumes...)
+				cost, perSec, err := b.costAndRate(c.primary, putScript(c.fids), connections, r.volumes...)
 				if err != nil {
 					return fmt.Errorf("%d copies: %w", c.n, err)
 				}
 				costs[c.n], rates[c.n] = append(costs[c.n], sum(cost)), append(rates[c.n], perSec)
 			}
-			_, perSec, err := b.costAndRate(naive.addr, putScript(all[1].fids, 1024), connections, naive)
+			_, perSec, err := b.costAndRate(naive.addr, putScript(all[1].fids), connections, naive)
 			if err != nil {
 				return fmt.Errorf("naive: %w", err)
 			}

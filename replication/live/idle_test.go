@@ -82,7 +82,7 @@ func BenchmarkIdleVolumes(b *testing.B) {
 				}
 				return count
 			}
-			for tick := time.NewTicker(10 * time.Millisecond); resting() < 2*n; <-tick.C { //nolint:revive // waits
+			for tick := time.NewTicker(10 * time.Millisecond); resting() < 2*n; <-tick.C {
 			}
 			b.Logf("they rest after %v", time.Since(began))
 			began, spent := time.Now(), cpuTime(b)
