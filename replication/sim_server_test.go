@@ -131,6 +131,9 @@ func (x *simServer) letter(l Letter) {
 	s := x.sim
 	y := s.byID(l.To)
 	s.logf("%s -> %s lease %+v", x.id, y.id, l.Message)
+	if l.Message.Kind == LeaseAsk && s.chance(s.plan.nap) && !s.calm {
+		s.inflict(faultPause, x) // so that the answer waits
+	}
 	s.transmit(x.index, y.index, func() {
 		s.happen(event{server: y, do: func() {
 			s.logf("%s <- %s lease %d seq %d", y.id, x.id, l.Message.Kind, l.Message.Seq)

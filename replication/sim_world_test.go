@@ -24,6 +24,7 @@ type simPlan struct {
 	weights          [faultKinds]int
 	loss, dup, late  float64 // of messages
 	between          float64 // probability of a crash between two effects
+	nap              float64 // probability of a pause after a lease was asked for
 	rest             bool    // groups that are quiet are not called
 	order            bool    // what is not late or twice arrives in order, as over a connection
 	think            time.Duration
@@ -188,7 +189,7 @@ func (s *sim) transmit(from, to int, deliver func()) {
 		if !s.calm {
 			if from >= 0 && to >= 0 {
 				if s.slow[from][to] > s.now {
-					d += s.upTo(simLease)
+					d += time.Duration(s.rng.Int64N(int64(simLease)))
 				}
 				if s.blocked[from][to] > s.now {
 					if s.chance(0.8) {
@@ -269,6 +270,9 @@ func (s *sim) build() {
 	}
 	for i := range p.weights {
 		p.weights[i] = max(0, r.IntN(8)-3)
+	}
+	if p.weights[faultPause] > 0 {
+		p.nap = 0.02
 	}
 	p.rest = r.IntN(2) == 0
 	p.order = r.IntN(4) > 0
