@@ -25,6 +25,7 @@ var (
 	errRefused     = errors.New("that can't be done")
 	errBusy        = errors.New("is being copied")
 	errNoPrimary   = errors.New("its primary does not answer")
+	errTwoServers  = errors.New("another volume server reports as")
 	errUnreachable = errors.New("is on servers that do not answer at the moment: try again")
 )
 
@@ -36,6 +37,7 @@ var errorTable = httpx.ErrorTable{
 	{Kind: errNoRoom, Status: fasthttp.StatusConflict},
 	{Kind: errRefused, Status: fasthttp.StatusConflict},
 	{Kind: errBusy, Status: fasthttp.StatusConflict},
+	{Kind: errTwoServers, Status: fasthttp.StatusConflict},
 	{Kind: errNoPrimary, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 5},
 	{Kind: state.ErrConflict, Status: fasthttp.StatusServiceUnavailable, Text: "who holds the volume has just changed: try again", RetryAfterSeconds: 1},
 	{Kind: errUnreachable, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 5},

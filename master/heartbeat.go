@@ -59,6 +59,9 @@ func (m *Master) serveHeartbeat(ctx *fasthttp.RequestCtx) {
 // keys and volume ids that they use are out of reach.
 func (t *term) takeHeartbeat(hb *wire.Heartbeat) (resend bool, err error) {
 	t.metrics.heartbeats.Inc()
+	if v, err := t.identify(hb); err != nil || v == asked {
+		return v == asked, err
+	}
 	if err := t.raise(hb.Volumes); err != nil {
 		return false, fmt.Errorf("raise the sequences above those of %s: %w", hb.URL, err)
 	}
@@ -75,6 +78,7 @@ func (t *term) takeHeartbeat(hb *wire.Heartbeat) (resend bool, err error) {
 	if out.Joined {
 		t.log.Info("volume server joined", "server", out.At.URL, "publicUrl", out.At.PublicURL,
 			"dataCenter", out.At.DataCenter, "rack", out.At.Rack, "slots", hb.Max, "volumes", len(hb.Volumes))
+		t.warnOfSharing(out.At)
 	}
 	if out.Left {
 		t.log.Info("volume server left", "server", out.At.URL, "dataCenter", out.At.DataCenter, "rack", out.At.Rack)

@@ -21,6 +21,7 @@ type term struct {
 	growths     flights[growthKey]
 	idleGrowths idleGrowths
 	news        news
+	identities  identities
 
 	records   records
 	claims    claims
