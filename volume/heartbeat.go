@@ -5,11 +5,13 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"weed/client"
 	"weed/internal/blob"
 	"weed/internal/wire"
 )
@@ -128,7 +130,7 @@ func (h *heartbeat) beat(ctx context.Context) (answered bool) {
 			h.timeout = beatTimeout(2 * h.timeout)
 		}
 		if h.registered.Swap(false) || h.sequence == 1 {
-			h.s.cfg.Logger.Warn("master does not answer", "master", master, "error", err)
+			h.logFailure(master, err)
 		}
 		h.masters = append(h.masters[1:], master)
 		h.current.Store(&h.masters[0])
@@ -136,6 +138,16 @@ func (h *heartbeat) beat(ctx context.Context) (answered bool) {
 		message, now = h.compose()
 	}
 	return false
+}
+
+// logFailure says why a master did not take a heartbeat. Only for a refusal there is something to do here.
+func (h *heartbeat) logFailure(master string, err error) {
+	var refused *client.StatusError
+	if errors.As(err, &refused) && refused.Status == http.StatusConflict {
+		h.s.cfg.Logger.Error("master refuses this server", "master", master, "reason", refused.Message)
+		return
+	}
+	h.s.cfg.Logger.Warn("master does not answer", "master", master, "error", err)
 }
 
 // compose makes the next heartbeat, and the state that the master knows once it has answered.

@@ -2,7 +2,9 @@ package volume
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,4 +185,38 @@ func TestNoMasterAnswers(t *testing.T) {
 	n.get("/readyz").want(503).says("-mserver")
 	n.put(fid, "served all the same")
 	n.get(fid).want(200).is("served all the same")
+}
+
+// lines tells of what is logged, line by line.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	select {
+	case l <- string(p):
+	default: // nobody reads that far
+	}
+	return len(p), nil
+}
+
+// A master that refuses this server for good says why, and so does the log; it is not said to be away.
+func TestRefusalsAreLogged(t *testing.T) {
+	master, log := newFakeMaster(t), make(lines, 100)
+	master.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) { return wire.HeartbeatReply{}, 409 })
+	start(t, func(c *Config) {
+		c.Masters, c.Pulse = []string{master.addr()}, 10*time.Millisecond
+		c.Logger = slog.New(slog.NewTextHandler(log, nil))
+	})
+	master.await(t, 3, anyBeat)
+	refusals := 0
+	for len(log) > 0 {
+		line := <-log
+		if strings.Contains(line, "master refuses this server") && strings.Contains(line, "level=ERROR") {
+			refusals++
+		} else if strings.Contains(line, "does not answer") {
+			t.Error(line)
+		}
+	}
+	if refusals != 1 {
+		t.Errorf("%d refusals are logged, want the first", refusals)
+	}
 }
