@@ -92,6 +92,7 @@ type simVolume struct {
 	floor      [simKeys]int      // offset of the newest record of a key that a client knows of
 	primary    map[uint64]string // by the epochs that have begun
 	begunEpoch uint64            // the latest of them
+	suspect    bool              // a server has become primary that had lost something and had not got it back
 	excused    bool              // a server that lost what it had not synced has become primary without the others
 }
 
@@ -105,6 +106,11 @@ func (v *simVolume) committed(s *sim, c *simCopy, to int) {
 	}
 	from := c.applied
 	if known := min(to, len(v.truth)); from < known && !bytes.Equal(c.log[from:known], v.truth[from:known]) {
+		if v.suspect { // one of two primaries had acknowledged to the other what it has lost
+			v.excused = true
+			s.stats.excused++
+			return
+		}
 		s.fail("I2: %s v%d: what it commits from %d to %d is not what was committed before", c.server.id, v.id, from, to)
 	}
 	for at := len(v.truth); at < to; at += recordSize {
@@ -173,6 +179,7 @@ func (v *simVolume) begun(s *sim, c *simCopy) {
 		return
 	}
 	v.begunEpoch = epoch
+	v.suspect = v.suspect || c.lost
 	if !v.within(c) && !v.excuse(s, c) {
 		s.fail("I1: %s v%d: begins epoch %d with %d bytes and not the %d bytes that were committed",
 			c.server.id, v.id, epoch, len(c.log), len(v.truth))

@@ -31,7 +31,7 @@ type simCopy struct {
 	synced int
 	kept   Durable
 	saved  bool // the copy is there after a crash
-	lost   bool // a crash has taken what was reported as durable, as it may without sync
+	lost   bool // a crash has taken what was reported as durable, as it may without sync, and it is not back
 
 	// In memory.
 	group   *Group
@@ -343,6 +343,9 @@ func (c *simCopy) apply(to int) {
 // notice looks for what the group has come to: a server that was the primary and is in sync again knows what
 // became of its proposals.
 func (c *simCopy) notice() {
+	if c.group.role == Follower && c.group.inSync() {
+		c.lost = false
+	}
 	if len(c.tail) == 0 || c.group.role != Follower || !c.server.up || !c.group.inSync() {
 		return
 	}
