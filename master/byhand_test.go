@@ -157,6 +157,13 @@ func TestDesertedVolume(t *testing.T) {
 	if got := f.membersOf(1); !slices.Equal(got, urlsOf(a, b)) {
 		t.Fatal("a copy that lacks something has taken the place of the volume:", got)
 	}
+	left := whole // of a server that was left out; what it has more was never acknowledged
+	left.SizeBytes, left.WholeIn = 1600, whole.WholeIn-1
+	c.set(left)
+	c.beat(true)
+	if got := f.membersOf(1); !slices.Equal(got, urlsOf(a, b)) {
+		t.Fatal("a copy of an epoch that is over has taken the place of the volume:", got)
+	}
 	d.set(whole)
 	d.beat(true)
 	f.awaits(1, []*volumeServer{c, d})

@@ -291,7 +291,7 @@ func (v *volumeServer) set(info wire.VolumeInfo) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if before, held := v.volumes[info.ID]; held && info.CopyEpoch == 0 {
-		info.CopyEpoch, info.InSync = before.CopyEpoch, before.InSync
+		info.CopyEpoch, info.WholeIn, info.InSync = before.CopyEpoch, before.WholeIn, before.InSync
 	}
 	v.volumes[info.ID] = info
 }

@@ -59,6 +59,9 @@ func TestMovedFilesThatBreakThePlacement(t *testing.T) {
 		for _, v := range from {
 			v.hb.Leaving = true
 			v.beat(false)
+			for _, s := range to {
+				s.set(v.copies()[5])
+			}
 		}
 		f.complete(5, to...)
 	}

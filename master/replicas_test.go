@@ -22,7 +22,9 @@ func (v *volumeServer) adopt(c wire.VolumeConfig) {
 		return
 	}
 	v.configs[c.ID] = c
-	info.CopyEpoch, info.InSync = c.Epoch, slices.Contains(c.Members, v.hb.URL)
+	if info.CopyEpoch, info.InSync = c.Epoch, slices.Contains(c.Members, v.hb.URL); info.InSync {
+		info.WholeIn = c.Epoch
+	}
 	v.volumes[c.ID] = info
 	if c.Primary != v.url {
 		delete(v.adding, c.ID)

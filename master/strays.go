@@ -224,12 +224,13 @@ func fitting(layout state.Layout, strays []topology.Stray) (copies []topology.St
 }
 
 // successor returns the copy that takes the place of a deserted volume's: the best one of those that are no shorter
-// than what was seen last.
+// than what was seen last. Length says little about a log that was replicated, since its end may never have been
+// acknowledged: it must be one of the epoch in force, so not that of a server that was left out.
 func (t *term) successor(v *state.Volume, strays []topology.Stray) (topology.Stray, bool) {
 	size, revision := t.tree.LastSize(v.ID)
 	copies := slices.DeleteFunc(fitting(v.Layout, strays), func(s topology.Stray) bool {
 		unfinished := t.copies.of(v.ID)
-		return cmp.Or(cmp.Compare(s.Info.CompactRevision, revision), cmp.Compare(s.Info.SizeBytes, size)) < 0 ||
+		return v.Copies() > 1 && s.Info.WholeIn < v.Epoch || cmp.Or(cmp.Compare(s.Info.CompactRevision, revision), cmp.Compare(s.Info.SizeBytes, size)) < 0 ||
 			unfinished != nil && unfinished.to == state.ServerID(s.At.URL) && unfinished.isMade()
 	})
 	if len(copies) == 0 {

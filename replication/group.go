@@ -127,7 +127,10 @@ type Status struct {
 	Persisted int64
 	Committed int64
 	Cuts      int
-	Learners  []LearnerStatus
+	// WholeIn is the last epoch at whose begin the log had all that had been acknowledged: a copy of the log may
+	// stand for the volume only if that is the epoch in force.
+	WholeIn  uint64
+	Learners []LearnerStatus
 }
 
 // LearnerStatus says how far a server is that is being made a member.
@@ -141,6 +144,7 @@ func (g *Group) Status() Status {
 	s := Status{
 		Config: g.durable.Config, Role: g.role, Active: g.active, InSync: g.inSync(), Returning: g.returning,
 		Failed: g.failed, Length: g.length, Persisted: g.persisted, Committed: g.committed, Cuts: g.cuts,
+		WholeIn: g.wholeIn(),
 	}
 	for _, l := range g.learners {
 		status := LearnerStatus{Server: l}
@@ -239,6 +243,14 @@ func (g *Group) complete() bool {
 	c := &g.durable.Config
 	last := g.durable.History.Last()
 	return c.Has(g.self) && (g.durable.Complete == c.Epoch || last.Epoch == c.Epoch && g.length >= last.Start)
+}
+
+// wholeIn returns the last epoch at whose begin the log had all that had been acknowledged.
+func (g *Group) wholeIn() uint64 {
+	if last := g.durable.History.Last(); g.length >= last.Start {
+		return max(g.durable.Complete, last.Epoch)
+	}
+	return g.durable.Complete
 }
 
 // Configured tells the group of a configuration that the masters have in force, or had.

@@ -32,5 +32,5 @@ func (g *Group) Quiet() bool {
 // Stands reports whether a snapshot still tells the group's standing: all but its lengths and learners.
 func (g *Group) Stands(s *Status) bool {
 	return s.Config.Epoch == g.durable.Config.Epoch && s.Role == g.role && s.Active == g.active &&
-		s.InSync == g.inSync() && s.Returning == g.returning && s.Failed == g.failed
+		s.InSync == g.inSync() && s.Returning == g.returning && s.Failed == g.failed && s.WholeIn == g.wholeIn()
 }

@@ -121,15 +121,15 @@ func (s *Server) configured(w wire.VolumeConfig) {
 }
 
 // epochOf returns what the masters are told of a copy's standing.
-func (s *Server) epochOf(id blob.VolumeID) (epoch uint64, inSync bool) {
+func (s *Server) epochOf(id blob.VolumeID) (epoch, wholeIn uint64, inSync bool) {
 	if r := s.node.Replica(id); r != nil {
 		status := r.Status()
-		return status.Config.Epoch, status.InSync
+		return status.Config.Epoch, status.WholeIn, status.InSync
 	}
 	if c, ok := s.plain.Load(id); ok {
-		return c.(replication.Config).Epoch, true
+		epoch = c.(replication.Config).Epoch
 	}
-	return 0, true
+	return epoch, 0, true
 }
 
 // getReplicate begins a connection on which another server sends.

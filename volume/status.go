@@ -101,7 +101,7 @@ func (s *Server) volumeInfo(v storage.PlacedStatus) wire.VolumeInfo {
 	if !v.ModifiedAt.IsZero() {
 		info.ModifiedAtSecond = v.ModifiedAt.Unix()
 	}
-	info.CopyEpoch, info.InSync = s.epochOf(v.ID)
+	info.CopyEpoch, info.WholeIn, info.InSync = s.epochOf(v.ID)
 	return info
 }
 

@@ -40,9 +40,6 @@ type ground struct {
 // themselves all volumes take puts again, and their copies are the same.
 func TestReplicasChaos(t *testing.T) {
 	t.Parallel()
-	if *chaosMinutes == 0 {
-		t.Skip("-chaos.minutes is not given")
-	}
 	seed := *chaosSeed
 	if seed == 0 {
 		seed = rand.Uint64()

@@ -316,9 +316,6 @@ func TestReplicasOverwrite(t *testing.T) {
 // the log that it has is the longer one, with a put at its end that never succeeded, it does not stand for the volume.
 func TestReplicasLeftOut(t *testing.T) {
 	t.Parallel()
-	if *chaosMinutes == 0 {
-		t.Skip("-chaos.minutes is not given") // the masters still take the longest log for the best
-	}
 	c, _, _, _ := startPlaced(t)
 	fid, volume, _ := stored(t, c)
 	at, err := locations(c.Masters[0], volume)

@@ -50,6 +50,8 @@ type VolumeInfo struct {
 	Disk             int              `json:"Disk,omitempty"`   // ordinal of the server's directory
 	// CopyEpoch is the epoch of the configuration that the copy knows; 0 if it knows none.
 	CopyEpoch uint64 `json:"CopyEpoch,omitempty"`
+	// WholeIn is the last epoch at whose begin the copy had all that had been acknowledged; 0 if it knows of none.
+	WholeIn uint64 `json:"WholeIn,omitempty"`
 	// InSync says that the copy has all that is committed in that epoch.
 	InSync bool `json:"InSync,omitempty"`
 }
