@@ -19,7 +19,7 @@ var (
 	errMalformed   = errors.New("malformed parameter")
 	errOrder       = errors.New("a volume server did not carry out an order")
 	errNotFound    = errors.New("not found")
-	errDiskFull    = errors.New("the disks of the volume servers are full: free some room or add a server")
+	errDiskFull    = errors.New("the disks of the volume servers that were tried are full: free some room or add a server")
 	errNotWritten  = errors.New("no volume server took the blob")
 	errNoRoom      = errors.New("no room")
 	errRefused     = errors.New("that can't be done")

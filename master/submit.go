@@ -5,17 +5,22 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
 
 	"weed/client"
+	"weed/internal/blob"
 	"weed/internal/httpx"
 	"weed/topology"
 )
 
 // submitTries is how many volumes a submitted blob is offered to.
 const submitTries = 3
+
+// maxPicks bounds how far a submit looks for another volume.
+const maxPicks = 64
 
 // passedParams are the parameters of a put that /submit passes on to the volume server.
 var passedParams = [...]string{"ts", "ttl", "cm", "fsync"}
@@ -60,9 +65,10 @@ func (t *term) submit(ctx *fasthttp.RequestCtx, w wish, body []byte) error {
 	var pathRoom [256]byte
 	var answer []byte
 	var failed error
-	full := false // the last volume server's disk
+	var tried attempts
+	full := 0 // disks
 	for range submitTries {
-		target, err := t.pick(w, true)
+		target, err := t.pickAgain(w, &tried)
 		if err != nil {
 			return err
 		}
@@ -83,18 +89,56 @@ func (t *term) submit(ctx *fasthttp.RequestCtx, w wish, body []byte) error {
 			httpx.RawJSON(ctx, status, answer)
 			return nil
 		case err == nil:
-			full = status == fasthttp.StatusInsufficientStorage
+			if status == fasthttp.StatusInsufficientStorage {
+				full++
+				tried.full = append(tried.full, request.Host)
+			}
 			err = fmt.Errorf("%s answered %d: %.200s", request.Host, status, answer)
 		case t.calls.Err() != nil:
 			return context.Canceled
 		}
 		t.log.Warn("a volume did not take a submitted blob", "volume", uint32(target.ID), "server", request.Host, "err", err)
+		tried.volumes = append(tried.volumes, target.ID)
 		failed = err
 	}
-	if full {
+	if full == submitTries {
 		return errDiskFull
 	}
 	return fmt.Errorf("%w: %w", errNotWritten, failed)
+}
+
+// attempts are what did not take a blob.
+type attempts struct {
+	volumes []blob.VolumeID
+	full    []string // primaries of volumes for which there was no room on a disk
+}
+
+// regret says how little sense it makes to try a volume: 0 for none of those, 1 where there is a full disk, 2 for
+// one that has been tried.
+func (a *attempts) regret(target *topology.Target) int {
+	switch {
+	case slices.Contains(a.volumes, target.ID):
+		return 2
+	case slices.Contains(a.full, target.Locations[0].URL):
+		return 1
+	}
+	return 0
+}
+
+// pickAgain picks a volume that has not been tried, and on another server than those that are full, as far as there
+// is one. Volumes take turns, so that several picks show what there is.
+func (t *term) pickAgain(w wish, tried *attempts) (*topology.Target, error) {
+	best, err := t.pick(w, true)
+	for i := 0; i < maxPicks && err == nil && tried.regret(best) > 0; i++ {
+		next, err := t.tree.Pick(w.key, w.pref)
+		if err != nil {
+			break // all have turned read-only meanwhile
+		}
+		if tried.regret(next) < tried.regret(best) {
+			best = next
+		}
+	}
+	return best, err
 }
 
 // mayElsewhere reports whether a status of a put concerns the volume or its server, not the request.

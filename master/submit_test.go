@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"weed/internal/blob"
+	"weed/topology"
 )
 
 type submitted struct {
@@ -107,4 +108,44 @@ func TestDelete(t *testing.T) {
 	f.get("/delete?fid="+s.FID).want(t, 405, "error")
 	v.http.Close()
 	f.post("/delete?fid="+s.FID).want(t, 202, `"status":503`)
+}
+
+// A submit that a server refuses goes elsewhere, and says that disks are full only when all were that it tried.
+func TestSubmitTriesOtherVolumes(t *testing.T) {
+	f := start(t, nil)
+	full, roomy := f.joined("dc1", "r1", 3), f.joined("dc2", "r1", 1)
+	f.get("/vol/grow?count=3&dataCenter=dc1").want(t, 200, "")
+	f.get("/vol/grow?count=1&dataCenter=dc2").want(t, 200, "")
+	for _, status := range []int{507, 503} {
+		full.answers("blobs", status)
+		for range 8 {
+			f.post("/submit").want(t, 201, roomy.url)
+		}
+	}
+	for id := range full.copies() { // other requests may take the turns of the volume that has room
+		for range 8 {
+			target, err := f.m.term.Load().pickAgain(wish{}, &attempts{volumes: []blob.VolumeID{blob.VolumeID(id)}, full: []string{full.url}})
+			if err != nil || target.Locations[0].URL != roomy.url {
+				t.Fatal(target, err)
+			}
+		}
+	}
+	full.answers("blobs", 507)
+	roomy.answers("blobs", 503)
+	for range 4 {
+		f.post("/submit").want(t, 503, "no volume server took the blob")
+	}
+	f.post("/submit?dataCenter=dc1").want(t, 507, "that were tried are full")
+}
+
+func TestRegret(t *testing.T) {
+	at := func(id blob.VolumeID, server string) *topology.Target {
+		return &topology.Target{ID: id, Locations: []*topology.Location{{URL: server}}}
+	}
+	tried := attempts{volumes: []blob.VolumeID{1, 2}, full: []string{"a:1"}}
+	for want, target := range []*topology.Target{at(3, "b:1"), at(3, "a:1"), at(2, "b:1")} {
+		if got := tried.regret(target); got != want {
+			t.Errorf("volume %d on %s: %d, want %d", target.ID, target.Locations[0].URL, got, want)
+		}
+	}
 }
