@@ -223,6 +223,7 @@ func (t *term) startCopying(c *copying) {
 func (t *term) goOnCopying() {
 	t.startDrains()
 	t.startRepairs()
+	t.dropSurplus()
 	for _, c := range t.copies.all() {
 		t.copies.steps.start(c.id, func() error {
 			over, err := t.advance(c)
@@ -292,6 +293,7 @@ func (t *term) advance(c *copying) (over bool, err error) {
 			return true, nil
 		}
 		if err != nil {
+			t.abandon(c) // the primary may have begun already
 			return false, err
 		}
 		if c.stalled(t.deps.Now()) {

@@ -21,6 +21,7 @@ type records struct {
 	mu        sync.Mutex // held while a record goes into the topology, so that the newest one stays
 	unsettled map[blob.VolumeID]struct{}
 	lacking   map[blob.VolumeID]time.Time // volumes with too few members, and since when in this term
+	surplus   map[blob.VolumeID]struct{}  // volumes with more members than copies
 }
 
 // sync brings the topology in line with the records of volumes.
@@ -32,6 +33,7 @@ func (t *term) sync(ids ...blob.VolumeID) {
 		if !ok {
 			delete(t.records.unsettled, id)
 			delete(t.records.lacking, id)
+			delete(t.records.surplus, id)
 			t.tree.Unbind(id)
 			continue
 		}
@@ -44,6 +46,11 @@ func (t *term) sync(ids ...blob.VolumeID) {
 			delete(t.records.lacking, id)
 		} else if _, known := t.records.lacking[id]; !known {
 			t.records.lacking[id] = t.deps.Now()
+		}
+		if served(v) && len(v.Members) > v.Copies() {
+			t.records.surplus[id] = struct{}{}
+		} else {
+			delete(t.records.surplus, id)
 		}
 		t.tree.Bind(id, groupOf(v))
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"weed/internal/blob"
+	"weed/internal/wire"
 	"weed/master/state"
 	"weed/topology"
 )
@@ -147,4 +148,34 @@ func (t *term) outlook(id blob.VolumeID) string {
 	}
 	wait := since.Add(t.cfg.RepairDelay).Sub(t.deps.Now()).Round(time.Second)
 	return "repair: begins in " + max(wait, 0).String()
+}
+
+// dropSurplus has members left out of volumes that have more of them than copies: a copy was made again while the old
+// one came back, or a move was not finished before the leader changed.
+func (t *term) dropSurplus() {
+	t.records.mu.Lock()
+	ids := slices.Sorted(maps.Keys(t.records.surplus))
+	t.records.mu.Unlock()
+	for _, id := range ids {
+		v, ok := t.machine.Volume(id)
+		if !ok || !served(v) || len(v.Members) <= v.Copies() || t.copies.of(id) != nil || t.notInSync(v, "") != "" {
+			continue
+		}
+		drop := t.surplusOf(v)
+		err := t.order(string(v.Primary), wire.PathVolumeCopies, wire.ChangeCopies{ID: uint32(id), Drop: string(drop)}, nil)
+		if err != nil {
+			t.log.Warn("a volume keeps more members than copies", "volume", uint32(id), "members", v.Members, "err", err)
+		}
+	}
+}
+
+// surplusOf returns the member that can be left out best: not the primary, and one without which the placement is kept.
+func (t *term) surplusOf(v *state.Volume) state.ServerID {
+	for _, member := range slices.Backward(v.Members[1:]) {
+		rest := slices.DeleteFunc(slices.Clone(v.Members), func(m state.ServerID) bool { return m == member })
+		if t.spreadOf(rest).keeps(v.Placement) {
+			return member
+		}
+	}
+	return v.Members[len(v.Members)-1]
 }

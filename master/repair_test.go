@@ -1,6 +1,8 @@
 package master
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -433,4 +435,28 @@ func TestAdopt(t *testing.T) {
 	f.post(order).want(t, 200, `"done":true`)
 	f.awaits(1, []*volumeServer{c})
 	f.post(order).want(t, 200, `"done":true`)
+}
+
+// A volume that has come by more members than copies, each in sync, gives one of them up, and not its primary.
+func TestSurplusMember(t *testing.T) {
+	f := start(t, nil)
+	a, b, others := paired(f, 1)
+	c := others[0]
+	c.set(a.copies()[1])
+	c.beat(false)
+	members, err := json.Marshal([]string{a.url, b.url, c.url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := fmt.Sprintf(`{"id":1,"epoch":%d,"primary":%q,"members":%s}`, f.record(1).Epoch+1, a.url, members)
+	f.do("POST", wire.PathConfigure, "application/json", order).want(t, 200, c.url)
+	f.eventually("one of three to be left out", func() bool {
+		for _, v := range []*volumeServer{a, b, c} {
+			v.beat(false)
+		}
+		return len(f.membersOf(1)) == 2 && f.record(1).Epoch > 2
+	})
+	if f.record(1).Primary != state.ServerID(a.url) {
+		t.Fatal("another primary:", f.record(1))
+	}
 }
