@@ -16,8 +16,8 @@ import (
 
 // decides lets a request through that changes something, its form read; it is false when the request is
 // answered.
-func (t *term) decides(ctx *fasthttp.RequestCtx, methods ...string) bool {
-	if !httpx.AllowOnly(ctx, methods...) || !t.cfg.Guard.Permit(ctx) {
+func (t *term) decides(ctx *fasthttp.RequestCtx) bool {
+	if !t.cfg.Guard.Permit(ctx) {
 		return false
 	}
 	if err := t.readForm(ctx); err != nil {
@@ -29,9 +29,6 @@ func (t *term) decides(ctx *fasthttp.RequestCtx, methods ...string) bool {
 
 // serveGrow answers /vol/grow: it makes as many volumes as asked for.
 func (t *term) serveGrow(ctx *fasthttp.RequestCtx) {
-	if !t.decides(ctx, fasthttp.MethodGet, fasthttp.MethodPost) {
-		return
-	}
 	w, err := t.readWish(ctx, false)
 	if err == nil {
 		err = blob.CheckCollection(w.key.Collection)
@@ -65,9 +62,6 @@ func (t *term) serveGrow(ctx *fasthttp.RequestCtx) {
 
 // serveCollectionDelete answers /col/delete.
 func (t *term) serveCollectionDelete(ctx *fasthttp.RequestCtx) {
-	if !t.decides(ctx, fasthttp.MethodGet, fasthttp.MethodPost) {
-		return
-	}
 	name := param(ctx, "collection")
 	if name == "" {
 		httpx.Error(ctx, fasthttp.StatusBadRequest, "the parameter collection is missing: name the collection to delete")
@@ -130,9 +124,6 @@ type deleted struct {
 
 // serveDelete answers POST /delete: it has the blobs of all fids deleted, each by its volume's primary.
 func (t *term) serveDelete(ctx *fasthttp.RequestCtx) {
-	if !t.decides(ctx, fasthttp.MethodPost) {
-		return
-	}
 	fids := params(ctx, "fid")
 	results := make([]deleted, len(fids))
 	each(len(fids), func(i int) { results[i] = t.deleteBlob(fids[i]) })

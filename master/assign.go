@@ -54,7 +54,7 @@ func (t *term) pick(w wish, grow bool) (*topology.Target, error) {
 
 // serveAssign answers /dir/assign.
 func (t *term) serveAssign(ctx *fasthttp.RequestCtx) {
-	if !httpx.Allow(ctx, fasthttp.MethodGet, fasthttp.MethodPost) || !t.cfg.Guard.Permit(ctx) {
+	if !t.cfg.Guard.Permit(ctx) {
 		return
 	}
 	a, err := t.assign(ctx)

@@ -53,17 +53,6 @@ func (m *Master) serveCluster(ctx *fasthttp.RequestCtx) {
 	}{m.leading() != nil, leader, peers, members})
 }
 
-// change lets the leader carry out a request that changes the cluster, wherever it came in: here, or by one more
-// hop.
-func (m *Master) change(ctx *fasthttp.RequestCtx, carryOut func(*term, *fasthttp.RequestCtx)) {
-	t := m.leading()
-	if t == nil && httpx.Allow(ctx, fasthttp.MethodPost) {
-		m.passOn(ctx)
-	} else if t != nil && t.decides(ctx, fasthttp.MethodPost) {
-		carryOut(t, ctx)
-	}
-}
-
 // serveRemove answers POST /cluster/remove: it takes a master out of the cluster.
 func (t *term) serveRemove(ctx *fasthttp.RequestCtx) {
 	asked := param(ctx, "peer")

@@ -214,9 +214,6 @@ type plannedMove struct {
 
 // serveBalance answers GET /vol/balance: the moves that would even out the slots. They are not begun.
 func (t *term) serveBalance(ctx *fasthttp.RequestCtx) {
-	if !httpx.Allow(ctx, fasthttp.MethodGet) {
-		return
-	}
 	t.awaitServers()
 	moves := []plannedMove{}
 	for _, m := range t.tree.Balance(maxMoves) {

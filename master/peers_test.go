@@ -72,6 +72,19 @@ func TestFollowersPassOn(t *testing.T) {
 	follower.get("/99,01637037d6").want(t, 404, "volume 99 not found")
 	follower.get("/dir/status").want(t, 200, v.url)
 	follower.get("/vol/grow?count=999").want(t, 406, "Not enough for 999")
+	for path, allow := range map[string]string{
+		"/dir/assign": "GET, HEAD, POST, OPTIONS", "/submit": "POST, OPTIONS", "/vol/status": "GET, HEAD, OPTIONS",
+		"/vol/grow": "GET, POST, OPTIONS", "/vol/mark": "POST, OPTIONS", "/delete": "POST, OPTIONS",
+		"/dir/lookup": "GET, HEAD, POST, OPTIONS", "/" + a.FID: "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+	} {
+		for _, f := range []*fixture{leader, follower} {
+			options := f.do("OPTIONS", path, "", "").want(t, 204, "")
+			refused := f.do("PATCH", path, "", "").want(t, 405, "error")
+			if options.header.Get("Allow") != allow || refused.header.Get("Allow") != allow || options.header.Get("Content-Type") != "" {
+				t.Errorf("%s: %v, %v", path, options.header, refused.header)
+			}
+		}
+	}
 	follower.get("/readyz").want(t, 200, "")
 	follower.get("/nonsense").want(t, 404, "error")
 	follower.get("/cluster/status").want(t, 200, fmt.Sprintf(`"IsLeader":false,"Leader":"%s"`, leader.cfg.Address))
@@ -123,4 +136,6 @@ func TestLeaderChangeUnderLoad(t *testing.T) {
 func TestHeartbeatsWithoutLeaderFail(t *testing.T) {
 	f := start(t, func(c *Config) { c.Peers = []string{freeport.Addr(t)} })
 	f.do("POST", wire.PathHeartbeat, "application/json", `{"url":"a:1","full":true}`).want(t, 503, "leader")
+	f.do("OPTIONS", "/submit", "", "").want(t, 204, "")
+	f.get("/submit").want(t, 405, "Only submit via POST!")
 }

@@ -17,20 +17,6 @@ func (m *Master) route(ctx *fasthttp.RequestCtx) {
 		m.serveConfigure(ctx)
 	case "/cluster/status", "/": // at the latter clients see whether anyone is there
 		m.serveCluster(ctx)
-	case "/cluster/remove":
-		m.change(ctx, (*term).serveRemove)
-	case "/cluster/transfer":
-		m.change(ctx, (*term).serveTransfer)
-	case "/vol/mark":
-		m.change(ctx, (*term).serveMark)
-	case "/vol/move":
-		m.change(ctx, (*term).serveMove)
-	case "/vol/replicate":
-		m.change(ctx, (*term).serveReplicate)
-	case "/vol/adopt":
-		m.change(ctx, (*term).serveAdopt)
-	case "/server/drain":
-		m.change(ctx, (*term).serveDrain)
 	case "/healthz", "/stats/health":
 		m.serveHealth(ctx)
 	case "/readyz":
@@ -43,36 +29,59 @@ func (m *Master) route(ctx *fasthttp.RequestCtx) {
 		m.serveLookup(ctx)
 	case "/vol/lookup":
 		m.serveVolumeLookup(ctx)
-	case "/dir/assign", "/submit", "/dir/status", "/vol/status", "/vol/grow", "/vol/balance", "/col/delete", "/delete":
-		if t := m.leading(); t != nil {
-			t.route(ctx)
-		} else {
-			m.passOn(ctx)
-		}
 	default:
-		m.serveRedirect(ctx)
+		if r, ok := leaderRoutes[string(ctx.Path())]; ok {
+			m.byLeader(ctx, &r)
+		} else {
+			m.serveRedirect(ctx)
+		}
 	}
 }
 
-// route answers what only the leader does.
-func (t *term) route(ctx *fasthttp.RequestCtx) {
-	switch string(ctx.Path()) {
-	case "/dir/assign":
-		t.serveAssign(ctx)
-	case "/submit":
-		t.serveSubmit(ctx)
-	case "/dir/status":
-		t.serveDirStatus(ctx)
-	case "/vol/status":
-		t.serveVolumeStatus(ctx)
-	case "/vol/grow":
-		t.serveGrow(ctx)
-	case "/vol/balance":
-		t.serveBalance(ctx)
-	case "/col/delete":
-		t.serveCollectionDelete(ctx)
-	case "/delete":
-		t.serveDelete(ctx)
+// leaderRoute is a path on which only the leader answers, here or by one more hop.
+type leaderRoute struct {
+	methods []string // HEAD among them where GET changes nothing
+	decides bool     // it changes something, by what the query or a form says
+	serve   func(*term, *fasthttp.RequestCtx)
+}
+
+var (
+	onlyGet  = []string{fasthttp.MethodGet, fasthttp.MethodHead}
+	onlyPost = []string{fasthttp.MethodPost}
+	getPost  = []string{fasthttp.MethodGet, fasthttp.MethodPost}
+)
+
+var leaderRoutes = map[string]leaderRoute{
+	"/dir/assign":       {methods: []string{fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodPost}, serve: (*term).serveAssign},
+	"/submit":           {methods: onlyPost, serve: (*term).serveSubmit},
+	"/dir/status":       {methods: onlyGet, serve: (*term).serveDirStatus},
+	"/vol/status":       {methods: onlyGet, serve: (*term).serveVolumeStatus},
+	"/vol/balance":      {methods: onlyGet, serve: (*term).serveBalance},
+	"/vol/grow":         {methods: getPost, decides: true, serve: (*term).serveGrow},
+	"/col/delete":       {methods: getPost, decides: true, serve: (*term).serveCollectionDelete},
+	"/delete":           {methods: onlyPost, decides: true, serve: (*term).serveDelete},
+	"/vol/mark":         {methods: onlyPost, decides: true, serve: (*term).serveMark},
+	"/vol/move":         {methods: onlyPost, decides: true, serve: (*term).serveMove},
+	"/vol/replicate":    {methods: onlyPost, decides: true, serve: (*term).serveReplicate},
+	"/vol/adopt":        {methods: onlyPost, decides: true, serve: (*term).serveAdopt},
+	"/server/drain":     {methods: onlyPost, decides: true, serve: (*term).serveDrain},
+	"/cluster/remove":   {methods: onlyPost, decides: true, serve: (*term).serveRemove},
+	"/cluster/transfer": {methods: onlyPost, decides: true, serve: (*term).serveTransfer},
+}
+
+// byLeader has the leader answer. Which methods a path takes every master says by itself.
+func (m *Master) byLeader(ctx *fasthttp.RequestCtx, r *leaderRoute) {
+	if !httpx.AllowOnly(ctx, r.methods...) {
+		if string(ctx.Path()) == "/submit" && !ctx.IsOptions() {
+			httpx.Error(ctx, fasthttp.StatusMethodNotAllowed, "Only submit via POST!") // which clients know
+		}
+		return
+	}
+	t := m.leading()
+	if t == nil {
+		m.passOn(ctx)
+	} else if !r.decides || t.decides(ctx) {
+		r.serve(t, ctx)
 	}
 }
 

@@ -32,12 +32,6 @@ var pairPrefix = []byte("Seaweed-")
 
 // serveSubmit answers POST /submit: it assigns a fid and passes the body on, as it is, to a volume server.
 func (t *term) serveSubmit(ctx *fasthttp.RequestCtx) {
-	if !ctx.IsPost() {
-		if httpx.Allow(ctx, fasthttp.MethodPost); !ctx.IsOptions() {
-			httpx.Error(ctx, fasthttp.StatusMethodNotAllowed, "Only submit via POST!")
-		}
-		return
-	}
 	w, err := t.readWish(ctx, true)
 	if err != nil {
 		t.fail(ctx, err)
