@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // flight is a batch that was appended here as primary, and is not decided.
@@ -25,6 +26,39 @@ func (f *flight) wantsSync() bool {
 func (p *replica) land() {
 	p.flight = nil
 	p.flying.Store(false)
+}
+
+// recall takes the operations of a flight that end behind an offset back into the queue. Those before it stay: another
+// copy may have had the front of the batch only.
+func (c *committer) recall(f *flight, to int64) {
+	n := 0
+	for n < len(f.ops) && f.ops[n].end() <= to {
+		n++
+	}
+	back := f.ops[n:]
+	for _, op := range back {
+		op.sent = true
+	}
+	c.queue = append(slices.Clone(back), c.queue...)
+	clear(back)
+	if f.ops = f.ops[:n]; n == 0 {
+		c.replica.land()
+	} else {
+		f.end = f.ops[n-1].end()
+	}
+}
+
+// end is the offset behind the operation's record.
+func (op *operation) end() int64 { return int64(op.entry.offset)*needleAlignment + op.rec.length }
+
+// Lonely says that fewer servers than copies hold what is in flight from now on: a put that comes about is not
+// acknowledged, since that would promise all copies.
+func (l *Log) Lonely() {
+	if f := l.c.replica.flight; f != nil {
+		for _, op := range f.ops {
+			op.lonely = !op.delete
+		}
+	}
 }
 
 // propose appends the next operations, if the replicator lets it; false says that nothing was done.
@@ -85,7 +119,8 @@ func (c *committer) launch(batch []*operation, end int64) {
 				f = &flight{ops: make([]*operation, 0, len(c.accepted)), end: end}
 			}
 			f.ops = append(f.ops, op)
-			c.addTail(op.entry, int64(op.entry.offset)*needleAlignment+op.rec.length)
+			op.lonely = false
+			c.addTail(op.entry, op.end())
 			puts = puts || !op.delete
 		case !current && (errors.Is(op.err, ErrNotFound) || errors.Is(op.err, ErrCookie)):
 			p.doubted = append(p.doubted, op)

@@ -166,7 +166,11 @@ func (l *Log) Commit(to int64) {
 	if f := p.flight; f != nil && f.end <= to {
 		p.land()
 		for _, op := range f.ops {
-			op.answer(nil)
+			if op.lonely {
+				op.answer(ErrOutcomeUnknown)
+			} else {
+				op.answer(nil)
+			}
 		}
 	}
 }
@@ -197,11 +201,7 @@ func (l *Log) Cut(to int64) error {
 	}
 	c.forgetTail(n)
 	if f := p.flight; f != nil && f.end > to {
-		p.land()
-		for _, op := range f.ops {
-			op.sent = true
-		}
-		c.queue = append(f.ops, c.queue...)
+		c.recall(f, to)
 	}
 	c.end, c.uncut = to, true
 	if err := c.cut(); err != nil {

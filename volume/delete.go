@@ -20,11 +20,12 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 	if s.passOn(ctx, p.Volume, nil) {
 		return
 	}
+	copied := s.node.Replica(p.Volume)
 	var b *storage.Blob
-	err := s.surely(v, p.Key, func() (err error) {
+	err := s.current(copied, v, p.Key)
+	if err == nil {
 		b, err = v.Stat(p.Key, p.Cookie)
-		return err
-	})
+	}
 	if err != nil {
 		s.failDelete(ctx, err)
 		return
@@ -34,7 +35,10 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 	if followed {
 		m, err := readManifest(b)
 		if err == nil {
-			err = s.surely(v, p.Key, func() error { return checkConditions(ctx, v, &p) })
+			err = s.current(copied, v, p.Key)
+		}
+		if err == nil {
+			err = checkConditions(ctx, v, &p)
 		}
 		if err == nil {
 			total, err = m.Size, s.deleteChunks(m)

@@ -74,14 +74,10 @@ func (s *Server) get(ctx *fasthttp.RequestCtx, path []byte) {
 
 // lookUp finds a blob for a read. It returns false if this copy can't tell whether that is the last word.
 func (s *Server) lookUp(r *reader, copied *live.Replica, v *storage.Volume, p *blob.Path) (c content, ok bool, err error) {
-	for again := true; again; {
-		if err = s.settle(copied, v, p.Key); err == nil {
-			c, err = r.find(v, p)
-		}
-		if ok, again = s.confirm(copied); !ok && !again {
-			return c, false, nil
-		}
+	if err := s.current(copied, v, p.Key); err != nil {
+		return c, false, err
 	}
+	c, err = r.find(v, p)
 	return c, true, err
 }
 

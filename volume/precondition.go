@@ -34,7 +34,10 @@ func (s *Server) write(ctx *fasthttp.RequestCtx, v *storage.Volume, p *blob.Path
 	}
 	lock.Lock()
 	defer lock.Unlock()
-	err := s.surely(v, p.Key, func() error { return checkConditions(ctx, v, p) })
+	err := s.current(s.node.Replica(p.Volume), v, p.Key)
+	if err == nil {
+		err = checkConditions(ctx, v, p)
+	}
 	if err != nil {
 		return err
 	}

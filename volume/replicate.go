@@ -285,46 +285,24 @@ func (s *Server) passOn(ctx *fasthttp.RequestCtx, id blob.VolumeID, body []byte)
 	}
 }
 
-// settle waits until a read of a key finds what is acknowledged, if it looks after that.
-func (s *Server) settle(r *live.Replica, v *storage.Volume, key blob.Key) error {
-	if r == nil {
+// current waits until a look at a key that follows finds all that was acknowledged before: the copy is in touch with
+// the others, and what it does not know to be committed is settled. The order of the two matters. The error is
+// storage.ErrWait.
+func (s *Server) current(r *live.Replica, v *storage.Volume, key blob.Key) error {
+	switch {
+	case r == nil:
 		return nil
+	case !r.Readable() && !r.Await(readPatience):
+		return storage.ErrWait
 	}
 	return v.Settled(key, readPatience)
-}
-
-// confirm reports whether what a read has found, after settle, may be answered. If not, but it may be read anew,
-// again is true.
-func (s *Server) confirm(r *live.Replica) (ok, again bool) {
-	if r == nil || r.Readable() {
-		return true, false
-	}
-	return false, r.Await(readPatience)
-}
-
-// surely looks at a blob on whose state the answer to a write depends, as often as it takes to see what is acknowledged:
-// a primary that has just taken over may still hold appends that were answered by the one before. The error is that of
-// the last look, or storage.ErrWait.
-func (s *Server) surely(v *storage.Volume, key blob.Key, look func() error) error {
-	copied := s.node.Replica(v.ID())
-	for {
-		err := s.settle(copied, v, key)
-		if err == nil {
-			err = look()
-		}
-		if ok, again := s.confirm(copied); ok {
-			return err
-		} else if !again {
-			return storage.ErrWait
-		}
-	}
 }
 
 // sureOf returns the volume of a blob if it is here and may be read at once.
 func (s *Server) sureOf(id blob.FileID) (*storage.Volume, bool) {
 	v, ok := s.store.Volume(id.Volume)
 	if r := s.node.Replica(id.Volume); ok && r != nil {
-		ok = v.Settled(id.Key, 0) == nil && r.Readable()
+		ok = r.Readable() && v.Settled(id.Key, 0) == nil
 	}
 	return v, ok
 }

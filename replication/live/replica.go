@@ -298,6 +298,9 @@ func (r *Replica) do(e *replication.Effect) (err error) {
 		if text, err = json.Marshal(e.Durable); err == nil {
 			err = r.log.Save(text, slices.ContainsFunc(e.Durable.Config.Members, r.isOther))
 		}
+		if c := &e.Durable.Config; len(c.Members) < c.Copies {
+			r.log.Lonely()
+		}
 	case replication.EffectCommit:
 		r.log.Commit(e.Offset)
 	case replication.EffectConfigure:
@@ -355,7 +358,9 @@ func (r *Replica) publish() {
 	}
 }
 
-// Readable reports whether a blob that was looked up before the call may be answered.
+// Readable reports whether a blob that is looked up after the call, and after Volume.Settled, may be answered: it
+// finds all that was acknowledged before. To have looked it up before the call is no good: the copy may have caught
+// up in between.
 func (r *Replica) Readable() bool {
 	return r.uncoverer.Load() == 0 && !r.released.Load() && r.group.Readable(r.node.now())
 }
