@@ -137,6 +137,58 @@ func TestCutFlightIsDecidedAnew(t *testing.T) {
 	wantData(t, v, 1, payload(2, 100))
 }
 
+// Of a batch of which the others had the front only, the front stands and the rest is decided anew. A put that comes
+// about where fewer servers than copies hold it is not acknowledged; a delete is.
+func TestFrontOfFlightStands(t *testing.T) {
+	_, _, p := newFollower(t, Config{})
+	put := laterPut(p.v, 3, payload(3, 100))
+	p.awaitAppend(t, SuperblockSize)
+	p.commitAll()
+	if err := <-put; err != nil {
+		t.Fatal(err)
+	}
+	p.change(func() { p.accepts = ErrWait })
+	first := laterPut(p.v, 1, payload(1, 100))
+	p.awaitQueued(1)
+	second := laterDelete(p.v, 3)
+	p.awaitQueued(2)
+	third := laterPut(p.v, 2, payload(2, 100))
+	p.awaitQueued(3)
+	p.do(func(*Log) { p.change(func() { p.accepts = nil }) })
+	var ends []int64
+	for len(ends) != 3 {
+		p.do(func(*Log) {
+			ends = nil
+			if f := p.v.committer.replica.flight; f != nil {
+				for _, op := range f.ops {
+					ends = append(ends, op.end())
+				}
+			}
+		})
+	}
+	p.do(func(l *Log) {
+		p.change(func() { p.accepts = errNotHere })
+		l.Lonely()
+		if err := l.Cut(ends[1]); err != nil {
+			t.Error(err)
+		}
+	})
+	wantPending(t, "a put of the front", first)
+	p.commitAll()
+	if err := <-first; !errors.Is(err, ErrOutcomeUnknown) {
+		t.Errorf("a put that fewer servers have than there are to be copies: %v", err)
+	}
+	if err := <-second; err != nil {
+		t.Errorf("a delete: %v", err)
+	}
+	if err := <-third; !errors.Is(err, errNotHere) {
+		t.Errorf("what was cut: %v", err)
+	}
+	wantData(t, p.v, 1, payload(1, 100))
+	wantData(t, p.v, 2, nil)
+	wantData(t, p.v, 3, nil)
+}
+
 // Who leads no more refuses what was cut and what waits.
 func TestRefusedAfterCut(t *testing.T) {
 	_, _, p := newFollower(t, Config{})
