@@ -143,6 +143,9 @@ func (f *fixture) complete(id uint32, servers ...*volumeServer) {
 		}
 		return len(r.Members) == len(servers)
 	})
+	for _, v := range servers { // the master knows as well
+		v.beat(true)
+	}
 }
 
 // drop makes the primary of a volume leave a server out, as when it is lost.
