@@ -47,6 +47,10 @@ func (t *term) startRepairs() {
 		if t.copyingLoad().total >= maxCopyings {
 			return
 		}
+		if t.copies.of(l.v.ID) != nil {
+			continue
+		}
+		t.settleStrays(l.v.ID) // a copy that is there already comes before one that has to be made
 		if t.copies.of(l.v.ID) == nil && t.copyingLoad().mayRead(l.v.Primary) {
 			t.refuseRepair(l.v, t.repair(l.v, forRepair, ""))
 		}

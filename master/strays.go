@@ -193,10 +193,11 @@ func (t *term) succeed(changes []state.GroupChange) {
 	kick(t.settlingDue) // other copies of them may be needed now
 }
 
-// betterCopy orders copies: that of the later epoch first, then the one that was compacted later, then the longer.
+// betterCopy orders copies: that of the later epoch first, then the one that was whole in a later one, then the one
+// that was compacted later, then the longer.
 // The last tie is broken by a turn among servers, so that all masters choose the same and spread what they choose.
 func betterCopy(a, b *wire.VolumeInfo) int {
-	return -cmp.Or(cmp.Compare(a.CopyEpoch, b.CopyEpoch), cmp.Compare(a.CompactRevision, b.CompactRevision),
+	return -cmp.Or(cmp.Compare(a.CopyEpoch, b.CopyEpoch), cmp.Compare(a.WholeIn, b.WholeIn), cmp.Compare(a.CompactRevision, b.CompactRevision),
 		cmp.Compare(a.SizeBytes, b.SizeBytes))
 }
 
