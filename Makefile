@@ -12,6 +12,7 @@ TESTFLAGS ?=
 FUZZTIME ?= 60s
 DATA ?= ./data
 CHAOS_MINUTES ?= 10
+SIM_SEEDS ?= 10000
 
 LINT_VERSION := v2.15.0
 LINT_DIR := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weed-ci/golangci-lint-$(LINT_VERSION)-$(shell $(GO) env GOVERSION)
@@ -63,6 +64,10 @@ fuzz: ## run every fuzz target for FUZZTIME (60s) each
 		echo "== $$target in $$dir"; \
 		$(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=1s "$$dir" </dev/null; \
 	done <<<"$$targets"
+
+.PHONY: sim
+sim: ## run simulated clusters of the replication protocol under SIM_SEEDS (10000) schedules of faults
+	$(GO) test -count=1 -run='Sim$$' ./replication -sim.seeds=$(SIM_SEEDS)
 
 .PHONY: chaos
 chaos: ## faults for CHAOS_MINUTES (10) each: masters under assign load, and replicated volumes; root adds cuts and full disks

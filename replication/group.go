@@ -156,9 +156,6 @@ func (g *Group) Status() Status {
 	return s
 }
 
-// Durable returns what was last to be kept.
-func (g *Group) Durable() Durable { return g.durable }
-
 func (g *Group) inSync() bool {
 	switch g.role {
 	case Primary:
@@ -406,12 +403,8 @@ func (g *Group) receive(from Server, m *Message, now Instant) {
 		g.adopt(*m.Config, now)
 	}
 	epoch := g.durable.Config.Epoch
-	if m.Epoch < epoch {
-		g.sendConfig(from)
-		return
-	}
-	if m.Epoch > epoch {
-		g.sendConfig(from)
+	if m.Epoch != epoch {
+		g.sendConfig(from) // the one of us who is behind learns the other's
 		return
 	}
 	if m.Kind == MsgHello || m.Kind == MsgReport {

@@ -9,6 +9,9 @@
 // with one sync, and only then publishes them in the index and answers. A Store is the set of volumes in a
 // server's directories.
 //
+// A volume with several copies has a Replicator, which decides when the committer may append and from when on
+// what was appended is committed; the copies' bytes come and go through its Log (replica.go and its kin).
+//
 // Invariants:
 //   - An operation that was answered with success is durable as far as the SyncPolicy says, and is found
 //     after any crash. One that failed is not readable, neither then nor after a restart.

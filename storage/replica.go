@@ -162,6 +162,3 @@ func (v *Volume) Kept() json.RawMessage {
 	defer v.metaMu.Unlock()
 	return v.meta.Replication
 }
-
-// SuperblockLength returns where the log begins, in bytes.
-func (v *Volume) SuperblockLength() int64 { return v.superblock.Length() }

@@ -20,9 +20,8 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 	if s.passOn(ctx, p.Volume, nil) {
 		return
 	}
-	copied := s.node.Replica(p.Volume)
 	var b *storage.Blob
-	err := s.current(copied, v, p.Key)
+	err := s.current(s.node.Replica(p.Volume), v, p.Key)
 	if err == nil {
 		b, err = v.Stat(p.Key, p.Cookie)
 	}
@@ -34,9 +33,6 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 	total := int64(0)
 	if followed {
 		m, err := readManifest(b)
-		if err == nil {
-			err = s.current(copied, v, p.Key)
-		}
 		if err == nil {
 			err = checkConditions(ctx, v, &p)
 		}

@@ -1,9 +1,11 @@
 // Package volume is the volume server: HTTP over a storage.Store.
 //
 // It owns the translation between requests and needles (paths, conditions, ranges, types, compression,
-// chunk manifests), the limits on uploads, and the heartbeat that tells the masters what is here. It refuses
-// to decide where a blob belongs: masters do. It serves a read from the index in memory and one read of
-// the disk.
+// chunk manifests), the limits on uploads, the heartbeat that tells the masters what is here, the HTTP side of
+// replication (replicate.go: writes go on to the primary, reads wait for a copy that is current), and the scrub
+// that re-reads logs and mends them from other copies (scrub.go, heal.go). It refuses to decide where a blob
+// belongs: masters do. How copies stay the same is package replication's. It serves a read from the index in
+// memory and one read of the disk.
 //
 // Invariants:
 //   - A byte is only sent if its checksum was verified. An answer that can't be completed is cut off, never
@@ -17,7 +19,8 @@
 //   - A chunk manifest is followed one level deep.
 //
 // Goroutines: one per connection (package httpx), one for the heartbeat, one that watches the room on the
-// disks, and up to eight while a manifest's chunks are deleted. Run starts them and waits for them.
+// disks, one for the clock of replication, one per server that shares volumes with this one (package link), one
+// for the scrub, and up to eight while a manifest's chunks are deleted. Run starts them and waits for them.
 //
 //	server, err := volume.New(volume.Config{
 //		Bind: "127.0.0.1:8080", URL: "127.0.0.1:8080",

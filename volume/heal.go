@@ -186,15 +186,8 @@ func (s *Server) answerFromOther(ctx *fasthttp.RequestCtx, r *live.Replica) bool
 	if len(ctx.Request.Header.Peek(passedOnHeader)) > 0 {
 		return false
 	}
-	request := client.Request{
-		Method: string(ctx.Method()), Path: string(ctx.RequestURI()), Idempotent: true,
-		Header: []client.Field{{Name: passedOnHeader, Value: "1"}},
-	}
-	for name, value := range ctx.Request.Header.All() {
-		if !notPassedOn[string(name)] {
-			request.Header = append(request.Header, client.Field{Name: string(name), Value: string(value)})
-		}
-	}
+	request := passedOn(ctx)
+	request.Idempotent = true
 	for _, other := range s.othersOf(r.Volume()) {
 		var fields []client.Field
 		length := -1

@@ -28,11 +28,12 @@ func (s *Server) makeReplication() {
 	})
 }
 
-// openReplicas takes up the server's part in the groups of the volumes that it has.
+// openReplicas takes up the server's part in the groups of the volumes that it has. One that is to have several
+// copies and kept nothing, because its .meta was lost or left behind, is outside its group until it is told better.
 func (s *Server) openReplicas() error {
 	for _, status := range s.store.Volumes() {
 		v, ok := s.store.Volume(status.ID)
-		if !ok || v.Kept() == nil {
+		if !ok || v.Kept() == nil && v.Placement().Copies() == 1 {
 			continue
 		}
 		if _, err := s.node.Open(v, nil); err != nil {
@@ -228,11 +229,24 @@ const (
 	passTimeout = 15 * time.Second
 )
 
-// notPassedOn are the headers of a write that are not passed on: those of the connection.
+// notPassedOn are the headers of a request that are not passed on: those of the connection.
 var notPassedOn = map[string]bool{
 	fasthttp.HeaderHost: true, fasthttp.HeaderConnection: true, fasthttp.HeaderContentLength: true,
 	fasthttp.HeaderTransferEncoding: true, fasthttp.HeaderExpect: true, fasthttp.HeaderTE: true, fasthttp.HeaderUpgrade: true,
 	fasthttp.HeaderContentType: true, "Keep-Alive": true,
+}
+
+// passedOn returns a request as it goes on to another server, without body.
+func passedOn(ctx *fasthttp.RequestCtx) client.Request {
+	r := client.Request{
+		Method: string(ctx.Method()), Path: string(ctx.RequestURI()), Header: []client.Field{{Name: passedOnHeader, Value: "1"}},
+	}
+	for name, value := range ctx.Request.Header.All() {
+		if !notPassedOn[string(name)] {
+			r.Header = append(r.Header, client.Field{Name: string(name), Value: string(value)})
+		}
+	}
+	return r
 }
 
 // passOn has the primary of a volume answer a write. It returns false if that is this server.
@@ -245,16 +259,8 @@ func (s *Server) passOn(ctx *fasthttp.RequestCtx, id blob.VolumeID, body []byte)
 		s.fail(ctx, replication.ErrNotPrimary)
 		return true
 	}
-	request := client.Request{
-		Method: string(ctx.Method()), Path: string(ctx.RequestURI()), Body: body,
-		ContentType: string(ctx.Request.Header.ContentType()),
-		Header:      []client.Field{{Name: passedOnHeader, Value: "1"}},
-	}
-	for name, value := range ctx.Request.Header.All() {
-		if !notPassedOn[string(name)] {
-			request.Header = append(request.Header, client.Field{Name: string(name), Value: string(value)})
-		}
-	}
+	request := passedOn(ctx)
+	request.Body, request.ContentType = body, string(ctx.Request.Header.ContentType())
 	request.AnswerField = func(name, value []byte) {
 		switch string(name) {
 		case fasthttp.HeaderETag, fasthttp.HeaderRetryAfter, fasthttp.HeaderAcceptEncoding:
