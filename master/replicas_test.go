@@ -78,11 +78,7 @@ func (v *volumeServer) changeCopies(body []byte, answer func(int, any)) {
 	}
 	v.adding[order.ID] = slices.DeleteFunc(v.adding[order.ID], func(s string) bool { return s == order.Forget })
 	if !v.stuck {
-		for _, s := range v.adding[order.ID] {
-			if to, ok := fakes.Load(s); ok && to.(*volumeServer).receive(v.volumes[order.ID]) {
-				next.Members = append(next.Members, s)
-			}
-		}
+		next.Members = append(next.Members, v.ship(v.volumes[order.ID], v.adding[order.ID])...)
 		delete(v.adding, order.ID)
 	}
 	if order.Drop != "" && order.Drop != v.url {
@@ -100,6 +96,20 @@ func (v *volumeServer) changeCopies(body []byte, answer func(int, any)) {
 		status.Learners[s] = v.learned
 	}
 	answer(200, status)
+}
+
+// ship gives a copy to servers, and returns those that have taken it. v.mu is held, but not meanwhile: they may be
+// shipping to this one.
+func (v *volumeServer) ship(copied wire.VolumeInfo, servers []string) (took []string) {
+	servers = slices.Clone(servers)
+	v.mu.Unlock()
+	defer v.mu.Lock()
+	for _, s := range servers {
+		if to, ok := fakes.Load(s); ok && to.(*volumeServer).receive(copied) {
+			took = append(took, s)
+		}
+	}
+	return took
 }
 
 // receive makes the server's copy what the primary's is; it is false when it has none to be filled.
