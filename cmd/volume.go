@@ -30,6 +30,7 @@ type volumeFlags struct {
 	concurrentUploadLimitMB int
 	minFreePercent          float64
 	readRedirect            bool
+	fixOrientation          bool
 	scrubMBps               int
 }
 
@@ -54,6 +55,8 @@ func (f *volumeFlags) register(flags *pflag.FlagSet, prefix string) {
 		"so many `percent` free; 0 fills the disk.")
 	flags.BoolVar(&f.readRedirect, prefix+"read.redirect", true, "Send a client that reads a volume which is not here "+
 		"to a server that has it, instead of answering 404.")
+	flags.BoolVar(&f.fixOrientation, prefix+"images.fix.orientation", false, "Turn JPEG pictures upright as they are "+
+		"uploaded, as their EXIF data say. They are encoded anew, without those; what comes with Content-MD5 stays as it is.")
 	flags.IntVar(&f.scrubMBps, prefix+"scrubMBps", 10, "Read all volumes again about once a day, at so many `MB` per second, and "+
 		"check them; 0 does so only on order of weed shell.")
 }
@@ -63,7 +66,7 @@ func (f *volumeFlags) config(n node, dirs string, masters []string) (volume.Conf
 	cfg := volume.Config{
 		Bind: n.listen(f.port), URL: n.advertise(f.port), PublicURL: f.publicURL,
 		Masters: masters, DataCenter: f.dataCenter, Rack: f.rack,
-		ReadRedirect: f.readRedirect, Pulse: n.pulse, IdleTimeout: n.idle, Guard: n.guard, Version: Version(),
+		ReadRedirect: f.readRedirect, FixOrientation: f.fixOrientation, Pulse: n.pulse, IdleTimeout: n.idle, Guard: n.guard, Version: Version(),
 	}
 	errs := []error{
 		checkPort(f.prefix+"port", f.port),

@@ -28,6 +28,7 @@ type Config struct {
 	UploadBudgetBytes   int64         // memory of uploads in flight; 256 MiB
 	MinFreePercent      float64       // below it, that disk takes no puts and no new volumes; 0 turns the check off
 	ReadRedirect        bool          // send reads of volumes that are not here to a holder
+	FixOrientation      bool          // turn JPEGs upright as they are stored
 	ScrubBytesPerSecond int64         // rate at which logs are re-read and checked; 0: only on order
 	ScrubEvery          time.Duration // how often each volume's turn comes; 24 h
 	Pulse               time.Duration

@@ -7,9 +7,6 @@ import (
 	"unicode/utf8"
 )
 
-// etagBytes is the length of an entity tag.
-const etagBytes = len(`"5b9a4a9c"`)
-
 // appendETag appends a blob's entity tag: the checksum of the stored bytes as eight hex digits, quoted.
 func appendETag(dst []byte, checksum uint32) []byte {
 	dst = append(dst, '"')

@@ -69,6 +69,9 @@ func (s *Server) get(ctx *fasthttp.RequestCtx, path []byte) {
 		s.getManifest(ctx, &p, &c, r)
 		return
 	}
+	if len(ctx.URI().QueryString()) > 0 && s.sendResized(ctx, &p, &c, r) {
+		return
+	}
 	s.send(ctx, &p, &c, r)
 }
 

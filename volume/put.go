@@ -37,6 +37,8 @@ type writer struct {
 	gzip   []byte // the content's compressed form
 	text   []byte
 	claim  int64 // held of the server's deflating
+	// upright gives back the memory of a picture that was turned, if one was.
+	upright func()
 }
 
 var writers = sync.Pool{New: func() any { return new(writer) }}
@@ -45,6 +47,10 @@ var writers = sync.Pool{New: func() any { return new(writer) }}
 func (s *Server) release(w *writer) {
 	w.needle = storage.Needle{}
 	s.dropGzip(w)
+	if w.upright != nil {
+		w.upright()
+		w.upright = nil
+	}
 	writers.Put(w)
 }
 
@@ -158,6 +164,9 @@ func (s *Server) fill(ctx *fasthttp.RequestCtx, w *writer, p *blob.Path, body []
 		_, err = manifestOf(n)
 	case gzipped:
 		err = inflateTo(io.Discard, n.Data, limit) // what can't be read back is not kept
+	case s.cfg.FixOrientation && len(h.PeekCanonical(headerContentMD5)) == 0 && len(part.MD5) == 0:
+		err = s.fixOrientation(w)
+		fallthrough
 	default:
 		s.compress(w)
 	}

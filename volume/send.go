@@ -3,13 +3,11 @@ package volume
 import (
 	"bytes"
 	"io"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"weed/internal/blob"
 	"weed/internal/httprange"
-	"weed/internal/httpx"
 	"weed/internal/upload"
 	"weed/storage"
 )
@@ -23,7 +21,9 @@ type content struct {
 	open func(start, length int64) (io.ReadCloser, error)
 	// forward says that open has to work through all that lies before start.
 	forward bool
-	size    int64 // length in bytes as it is sent when no range is asked for
+	size    int64     // length in bytes as it is sent when no range is asked for
+	variant string    // what tells the entity tag from that of the blob, if the content was made of it
+	held    *heldData // the claim on needle.Data, if it has one
 }
 
 // Header names in the spelling that fasthttp looks for, so that it need not normalise them.
@@ -49,11 +49,9 @@ var (
 // are set when nothing can fail any more, so that an error answer never carries them.
 func (s *Server) send(ctx *fasthttp.RequestCtx, p *blob.Path, c *content, r *reader) {
 	n, h := c.needle, &ctx.Response.Header
-	r.text = appendETag(r.text[:0], n.Checksum)
-	modified := n.LastModified
-	if modified >= time.Now().Unix()-1 {
-		modified = min(modified, httpx.Date())
-	}
+	r.text = c.appendTag(r.text[:0])
+	etagBytes := len(r.text)
+	modified := shownTime(n.LastModified)
 	outcome := httprange.Full
 	conditions, any := conditionsOf(&ctx.Request.Header)
 	if any {
@@ -85,6 +83,15 @@ func (s *Server) send(ctx *fasthttp.RequestCtx, p *blob.Path, c *content, r *rea
 	if n.Gzipped {
 		h.SetCanonical(headerVary, headerAcceptEncoding)
 	}
+}
+
+// appendTag appends the content's entity tag.
+func (c *content) appendTag(dst []byte) []byte {
+	dst = appendETag(dst, c.needle.Checksum)
+	if c.variant != "" {
+		dst = append(append(dst[:len(dst)-1], c.variant...), '"')
+	}
+	return dst
 }
 
 // conditionsOf gathers the conditional fields and Range; any is false when there are none, the common case.
@@ -221,6 +228,10 @@ func (c *content) write(ctx *fasthttp.RequestCtx, start, length int64) error {
 	if ctx.IsHead() {
 		ctx.Response.SkipBody = true
 		ctx.Response.Header.SetContentLength(int(length))
+		return nil
+	}
+	if c.held != nil {
+		c.held.body(ctx, c.needle.Data[start:start+length])
 		return nil
 	}
 	if c.open == nil && c.blob == nil {

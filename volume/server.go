@@ -35,6 +35,8 @@ type Server struct {
 
 	deflating *semaphore.Weighted // bytes of content whose compressed form is in memory
 
+	images *imageWork
+
 	ready chan struct{} // closed when addr is known
 	once  sync.Once
 	addr  net.Addr
@@ -55,6 +57,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, ready: make(chan struct{})}
 	s.budget = httpx.NewBudget(max(cfg.UploadBudgetBytes, cfg.FileSizeLimitBytes+formOverheadBytes), 0)
 	s.deflating = semaphore.NewWeighted(deflatingBytes)
+	s.images = newImageWork()
 	s.metrics = newMetrics(s)
 	if s.client, err = client.New(client.Config{Masters: cfg.Masters}); err != nil {
 		return nil, err
