@@ -138,7 +138,7 @@ func TestResizeOfCompressedAndLarge(t *testing.T) {
 	n := start(t, nil)
 	m := image.NewRGBA(image.Rect(0, 0, 100, 100))
 	n.put(fid, deflate(pngOf(t, m)), "Content-Encoding", "gzip").want(201)
-	if got := n.get(fid + "?width=10").want(200).has("Content-Encoding", "").size(); got != [2]int{10, 10} {
+	if got := n.get(fid+"?width=10").want(200).has("Content-Encoding", "").size(); got != [2]int{10, 10} {
 		t.Error(got)
 	}
 	large := pngOf(t, picture(800, 700)) // is read from the disk
