@@ -264,24 +264,26 @@ func shownTime(modified int64) int64 {
 }
 
 // fixOrientation turns a JPEG that is being stored as its EXIF data say. What a client vouches for with
-// Content-MD5, or has compressed, is stored as it is; so is what can't be decoded or is too large.
+// Content-MD5, or has compressed, is stored as it is; so is what can't be decoded or is too large, and what has
+// more behind the picture: it may be a film, or the first piece of a larger file.
 func (s *Server) fixOrientation(w *writer) error {
 	n := &w.needle
-	if len(n.Data) > maxImageBytes {
+	if len(n.Data) > maxImageBytes || !bytes.HasSuffix(n.Data, []byte("\xff\xd9")) {
 		return nil
 	}
 	info, err := imaging.Inspect(bytes.NewReader(n.Data))
 	if err != nil || info.Format != imaging.JPEG || info.Orientation == 1 {
 		return nil //nolint:nilerr // it is no picture
 	}
-	data, release, err := s.images.carryOut(info.Upright(), bytes.NewReader(n.Data))
+	source := bytes.NewReader(n.Data)
+	data, release, err := s.images.carryOut(info.Upright(), source)
 	if errors.Is(err, errImageBusy) {
 		return err
 	}
 	if err != nil {
 		return nil //nolint:nilerr // it is stored as it came
 	}
-	if int64(len(data)) > s.cfg.FileSizeLimitBytes {
+	if int64(len(data)) > s.cfg.FileSizeLimitBytes || source.Len() > 0 {
 		release()
 		return nil
 	}
