@@ -79,8 +79,7 @@ func (o *Offline) base() string { return path.Join(o.dir, blob.VolumeFileName(o.
 // Open opens the volume as a server does, but changes nothing on the disk: a torn tail is not cut, the index file not
 // completed, and nothing can be put. The caller closes the volume before the Offline.
 func (o *Offline) Open() (*Volume, error) {
-	cfg := o.cfg
-	return openVolume(readOnlyFS{o.fs}, o.dir, o.id, o.collection, cfg)
+	return openVolume(readOnlyFS{o.fs}, o.dir, o.id, o.collection, o.cfg)
 }
 
 // Close gives the directory back.

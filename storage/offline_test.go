@@ -23,7 +23,7 @@ func lockTestVolume(t testing.TB, disk vfs.FS) *Offline {
 	return o
 }
 
-func ignoreProgress(int64, int64) {}
+func ignoreProgress(int64, int64) error { return nil }
 
 // listTestVolume returns what List finds, in order.
 func listTestVolume(t testing.TB, disk vfs.FS) (records []Record, lost []Damage) {
@@ -34,7 +34,7 @@ func listTestVolume(t testing.TB, disk vfs.FS) (records []Record, lost []Damage)
 		t.Fatal(err)
 	}
 	err = v.List(func(r Record) error { records = append(records, r); return nil },
-		func(d Damage) error { lost = append(lost, d); return nil }, func(int64) {})
+		func(d Damage) error { lost = append(lost, d); return nil }, func(int64) error { return nil })
 	if err = errors.Join(err, v.Close(), o.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestListExpired(t *testing.T) {
 				t.Errorf("after %v: %+v", age, r)
 			}
 			return nil
-		}, nil, nil)
+		}, nil, func(int64) error { return nil })
 		if err = errors.Join(err, offline.Close(), o.Close()); err != nil {
 			t.Error(err)
 		}

@@ -14,8 +14,8 @@ type walker struct {
 	record func(r logRecord, good bool) error
 	// lost gets each stretch in which there is no valid record.
 	lost func(d Damage) error
-	// reached is told now and then how far the walk has come; may be nil.
-	reached func(offset int64)
+	// reached is told now and then how far the walk has come, and may end it.
+	reached func(offset int64) error
 }
 
 // walkStep is how many bytes lie at least between two calls of reached.
@@ -25,9 +25,11 @@ const walkStep = 4 << 20
 func (w *walker) walk(from int64) error {
 	s, told := w.scanner, from
 	for at := from; at < s.end; {
-		if w.reached != nil && at-told >= walkStep {
+		if at-told >= walkStep {
 			told = at
-			w.reached(at)
+			if err := w.reached(at); err != nil {
+				return err
+			}
 		}
 		r, v, err := s.check(at)
 		if err != nil {
@@ -44,10 +46,7 @@ func (w *walker) walk(from int64) error {
 			return err
 		}
 	}
-	if w.reached != nil {
-		w.reached(s.end)
-	}
-	return nil
+	return w.reached(s.end)
 }
 
 // damaged deals with a bad record at an offset, and returns where to go on.
@@ -93,7 +92,7 @@ type Record struct {
 // List goes through the log of a volume that nobody writes to, and hands each record to record, in order. Those that
 // are damaged are not among them; lost gets their place. reached is told now and then how far it is, in bytes. Errors
 // are those of the functions and of the disk.
-func (v *Volume) List(record func(Record) error, lost func(Damage) error, reached func(offset int64)) error {
+func (v *Volume) List(record func(Record) error, lost func(Damage) error, reached func(offset int64) error) error {
 	length, err := v.dat.Size()
 	if err != nil {
 		return err
