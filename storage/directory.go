@@ -21,7 +21,7 @@ func (s *Store) openDirectories(dirs []Directory) error {
 		return errors.New("no directory for volumes is given")
 	}
 	for _, d := range dirs {
-		if err := s.makeDirectory(d.Path); err != nil {
+		if err := makeDirectory(s.fs, d.Path); err != nil {
 			return fmt.Errorf("directory %s can't be made: %w", d.Path, err)
 		}
 		lock, err := s.fs.Lock(path.Join(d.Path, lockName))
@@ -37,21 +37,21 @@ func (s *Store) openDirectories(dirs []Directory) error {
 }
 
 // makeDirectory makes a directory and those above it durably: what is in it can't outlive its name.
-func (s *Store) makeDirectory(name string) error {
+func makeDirectory(fsys vfs.FS, name string) error {
 	parents := []string{path.Dir(name)} // always: the one who made it may have had no time to sync
 	made := false
 	for at := name; ; at = path.Dir(at) {
-		if _, err := s.fs.Stat(at); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := fsys.Stat(at); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 		made = true
 		parents = append(parents, path.Dir(at))
 	}
-	if err := s.fs.MkdirAll(name, 0o755); err != nil {
+	if err := fsys.MkdirAll(name, 0o755); err != nil {
 		return err
 	}
 	for _, parent := range slices.Compact(parents) {
-		if err := s.fs.SyncDir(parent); err != nil && (made || !errors.Is(err, fs.ErrPermission)) {
+		if err := fsys.SyncDir(parent); err != nil && (made || !errors.Is(err, fs.ErrPermission)) {
 			return err
 		}
 	}
