@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"weed/internal/blob"
@@ -188,6 +189,50 @@ func TestOfflineRefused(t *testing.T) {
 		if code, _, stderr := execute(t, line); code != exitFailure || !strings.HasPrefix(stderr, "weed export: "+want) {
 			t.Errorf("weed %s: exit code %d, %q", line, code, stderr)
 		}
+	}
+}
+
+// TestBackup copies a volume of a running server, again and again, and serves the copy.
+func TestBackup(t *testing.T) {
+	master, p := store(t)
+	assigned := await(t, http.StatusOK, "GET", "http://"+master+"/dir/assign?collection=pics&count=3", "")
+	first := field(t, assigned, "fid")
+	url := func(fid string) string { return "http://" + field(t, assigned, "url") + "/" + fid }
+	volume, _, _ := strings.Cut(first, ",")
+	await(t, http.StatusCreated, "PUT", url(first), "first")
+	dir := filepath.Join(t.TempDir(), "deep", "backup")
+	args := []string{"backup", "-server", master, "-dir", dir, "-collection=pics", "-volumeId", volume}
+	want := func(text string) {
+		t.Helper()
+		if stdout, _ := mustRun(t, exitOK, 0, args...); !strings.Contains(stdout, text) {
+			t.Errorf("%s, want %q", stdout, text)
+		}
+	}
+	want("(all of it: there was none)")
+	await(t, http.StatusCreated, "PUT", url(first+"_1"), strings.Repeat("second", 1000))
+	want("(what was new)")
+	want("of which 0 were copied now")
+	await(t, http.StatusAccepted, "DELETE", url(first), "")
+	want("(what was new)")
+	mustRun(t, exitFailure, 1, "backup", "-server", master, "-dir", dir, "-volumeId", volume)
+	stdout, _ := mustRun(t, exitOK, 0, "export", "-dir", dir, "-collection=pics", "-volumeId", volume)
+	if strings.Count(stdout, "\n") != 2 {
+		t.Errorf("listed\n%s", stdout)
+	}
+	p.signal(t, syscall.SIGTERM)
+	p.exit(t)
+	mustRun(t, exitFailure, 1, args...)
+
+	port := freeport.Port(t)
+	start(t, "volume", "-dir", dir, fmt.Sprint("-port=", port), fmt.Sprint("-mserver=127.0.0.1:", freeport.Port(t)))
+	copied := fmt.Sprint("http://127.0.0.1:", port, "/", first)
+	if got := await(t, http.StatusOK, "GET", copied+"_1", ""); got != strings.Repeat("second", 1000) {
+		t.Errorf("the copy serves %d bytes", len(got))
+	}
+	await(t, http.StatusNotFound, "GET", copied, "")
+	_, stderr := mustRun(t, exitFailure, 1, args...)
+	if !strings.Contains(stderr, "has it open") {
+		t.Error(stderr)
 	}
 }
 
