@@ -1,12 +1,9 @@
 package cmd
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -65,9 +62,12 @@ func (e *exporting) check() (err error) {
 	if _, err = e.at.id(); err != nil {
 		return err
 	}
+	if e.output != "" {
+		if err := export.CheckOutput(e.output); err != nil {
+			return fmt.Errorf("-o: %w", err)
+		}
+	}
 	switch {
-	case e.output != "" && e.output != "-" && !strings.HasSuffix(e.output, ".tar"):
-		return fmt.Errorf("-o: %q is neither - nor the name of a .tar file", e.output)
 	case e.output != "" && e.deleted:
 		return errors.New("-deleted: deleted files can be listed, not archived: leave -o out")
 	case e.output == "" && e.format != export.DefaultFormat:
@@ -97,7 +97,7 @@ func (e *exporting) run(cmd *cobra.Command, offline *storage.Offline) (err error
 		}
 		return e.walk(cmd, v, func(r *storage.Record, b *export.Blob) error { return list.Add(b) }, list.Close)
 	}
-	return writeOutput(cmd.OutOrStdout(), e.output, func(w io.Writer) error {
+	return export.Write(cmd.OutOrStdout(), e.output, func(w io.Writer) error {
 		archive := export.NewTar(w, e.names)
 		return e.walk(cmd, v, func(r *storage.Record, b *export.Blob) error {
 			content, err := v.Stat(r.Key, r.Cookie)
@@ -108,9 +108,6 @@ func (e *exporting) run(cmd *cobra.Command, offline *storage.Offline) (err error
 		}, archive.Close)
 	})
 }
-
-// errIncomplete says that damage was left out of what was exported, which is whole apart from that.
-var errIncomplete = errors.New("the volume is damaged")
 
 // walk hands what is to be exported to add.
 func (e *exporting) walk(cmd *cobra.Command, v *storage.Volume, add func(*storage.Record, *export.Blob) error, finish func() error) error {
@@ -135,7 +132,7 @@ func (e *exporting) walk(cmd *cobra.Command, v *storage.Volume, add func(*storag
 	})
 	p.end()
 	if err = errors.Join(err, finish()); err == nil && e.lost > 0 {
-		err = fmt.Errorf("%w: what is in %d places of it was left out", errIncomplete, e.lost)
+		err = fmt.Errorf("%w: the volume is damaged in %d places", export.ErrIncomplete, e.lost)
 	}
 	return err
 }
@@ -145,36 +142,4 @@ func exportBlob(id blob.VolumeID, r *storage.Record) export.Blob {
 	return export.Blob{FID: blob.FileID{Volume: id, Key: r.Key, Cookie: r.Cookie}, Name: string(r.Name), Mime: string(r.Mime),
 		SizeBytes: r.DataSize, Gzipped: r.Gzipped, Modified: r.LastModified, TTL: ttl, Deleted: r.Deleted, Tombstone: r.Tombstone,
 		Start: r.Offset, Stop: r.Offset + r.Length}
-}
-
-// writeOutput has a file written under a temporary name, makes it durable and gives it its name; "-" is stdout. A file
-// of which write says errIncomplete gets its name as well.
-func writeOutput(stdout io.Writer, name string, write func(io.Writer) error) error {
-	if name == "-" {
-		w := bufio.NewWriterSize(stdout, 1<<20)
-		err := write(w)
-		return errors.Join(err, w.Flush())
-	}
-	temp := name + ".part"
-	f, err := os.Create(temp)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	result := write(w)
-	err = result
-	if err == nil || errors.Is(err, errIncomplete) {
-		err = w.Flush()
-		if err == nil {
-			err = f.Sync()
-		}
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(temp, name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp))
-	}
-	return result
 }

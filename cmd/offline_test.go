@@ -3,6 +3,7 @@ package cmd
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"net/http"
@@ -234,6 +235,54 @@ func TestBackup(t *testing.T) {
 	if !strings.Contains(stderr, "has it open") {
 		t.Error(stderr)
 	}
+}
+
+// TestShellContent checks and exports a volume that is being served.
+func TestShellContent(t *testing.T) {
+	master, _ := store(t)
+	assigned := await(t, http.StatusOK, "GET", "http://"+master+"/dir/assign?count=3", "")
+	fid, url := field(t, assigned, "fid"), "http://"+field(t, assigned, "url")+"/"
+	volume, _, _ := strings.Cut(fid, ",")
+	text := strings.Repeat("text ", 1000)
+	await(t, http.StatusCreated, "PUT", url+fid, "short")
+	await(t, http.StatusCreated, "PUT", url+fid+"_1", text)
+	await(t, http.StatusCreated, "PUT", url+fid+"_2", "gone")
+	await(t, http.StatusAccepted, "DELETE", url+fid+"_2", "")
+	stdout, _ := mustRun(t, exitOK, 0, "shell", "-master", master, "-c", "volume.fsck "+volume)
+	if words := strings.Join(strings.Fields(stdout), " "); !strings.HasPrefix(words, "VOLUME SERVER BLOBS SIZE PROBLEMS "+volume) || !strings.Contains(words, " 2 ") {
+		t.Error(stdout)
+	}
+	output := filepath.Join(t.TempDir(), "x.tar")
+	stdout, _ = mustRun(t, exitOK, 0, "shell", "-master", master, "-c", "volume.export -o "+output+" -fileNameFormat {{.Key}} "+volume)
+	if !strings.HasPrefix(stdout, "2 blobs of volume ") {
+		t.Error(stdout)
+	}
+	archive, err := os.ReadFile(output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := untar(t, archive)
+	packed, err := gzip.NewReader(strings.NewReader(got[fidAt(t, fid, 1)+".gz"]))
+	if err != nil {
+		t.Fatalf("%v; %d files", err, len(got))
+	}
+	if b, err := io.ReadAll(packed); err != nil || string(b) != text || got[fid] != "short" || len(got) != 2 {
+		t.Errorf("archived %d files, %v", len(got), err)
+	}
+	for _, line := range []string{"volume.export 3", "volume.export -o=x.zip 3", "volume.export -o=x.tar -fileNameFormat={{ 3", "volume.export -o=x.tar", "volume.fsck x"} {
+		mustRun(t, exitUsage, 2, "shell", "-master", master, "-c", line)
+	}
+	mustRun(t, exitFailure, 1, "shell", "-master", master, "-c", "volume.export -o="+output+" 999")
+}
+
+// fidAt returns the fid that stands i behind another one.
+func fidAt(t *testing.T, fid string, i int) string {
+	t.Helper()
+	parsed, err := blob.ParseFileID(fmt.Sprint(fid, "_", i))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed.String()
 }
 
 // offlineCommands are the tools that work on a volume that no server has open.

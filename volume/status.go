@@ -27,6 +27,7 @@ func (s *Server) makePages() map[string]page {
 		wire.PathVolumeExpire: {s.postExpire, post},
 
 		wire.PathVolumeLog:      {s.getLog, get},
+		wire.PathVolumeNeedles:  {s.getNeedles, get},
 		wire.PathVolumeChecksum: {s.getChecksum, get},
 		wire.PathVolumeScrub:    {s.serveScrub, []string{fasthttp.MethodGet, fasthttp.MethodPost}},
 
