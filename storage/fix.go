@@ -28,8 +28,8 @@ const maxLostListed = 1000
 // Fix rebuilds the index file from the log. Behind what is damaged it goes on at the next needle that is certainly one,
 // and it says what it had to leave out. The log is not changed. The old index file stays until the new one is whole and
 // durable; of one that another program wrote only is kept which needles of size 0 are empty blobs rather than
-// tombstones, as the log does not tell. reached is told now and then how far it is, in bytes of the log, and ends the
-// work by an error.
+// tombstones, as the log does not tell. A deletion that another program has noted there alone is undone. reached is told
+// now and then how far it is, in bytes of the log, and ends the work by an error.
 func (o *Offline) Fix(reached func(offset, length int64) error) (fixed Fixed, err error) {
 	dat, err := o.fs.OpenFile(o.base()+".dat", os.O_RDONLY, 0)
 	if err != nil {
