@@ -102,6 +102,7 @@ func printFsck(w io.Writer, results []client.VolumeFsck) {
 }
 
 type volumeExport struct {
+	output
 	outputName, format, newer string
 
 	id    uint32
@@ -109,11 +110,20 @@ type volumeExport struct {
 	names *export.Names
 }
 
+// exported is what volume.export has done.
+type exported struct {
+	ID      uint32 `json:"id"`
+	File    string `json:"file"`
+	Blobs   int    `json:"blobs"`
+	LeftOut int    `json:"leftOut,omitempty"`
+}
+
 func (c *volumeExport) Flags(f *Flags) {
 	c.format = export.DefaultFormat
 	f.String(&c.outputName, "o", "file", "The archive, a name that ends in .tar, or - for standard output.", nil)
 	f.String(&c.format, "fileNameFormat", "template", "Names in the archive, of {{.Mime}} {{.Id}} {{.Name}} {{.Ext}} {{.Key}}.", nil)
 	f.String(&c.newer, "newer", "time", "Leave out what was last modified before, such as 2026-01-31T00:00:00.", nil)
+	c.output.Flags(f)
 }
 
 func (c *volumeExport) Check(args []string) error {
@@ -128,6 +138,9 @@ func (c *volumeExport) Check(args []string) error {
 	c.id = uint32(id)
 	if c.outputName == "" {
 		return usageErrorf("-o is needed: the name of the archive")
+	}
+	if c.json && c.outputName == "-" {
+		return usageErrorf("-json: standard output is the archive's")
 	}
 	if err := export.CheckOutput(c.outputName); err != nil {
 		return usageErrorf("-o: %v", err)
@@ -156,7 +169,7 @@ func (c *volumeExport) Run(ctx context.Context, e *Env) error {
 	if server == "" {
 		server = volumes[i].Copies[0].Server
 	}
-	blobs, lost := 0, 0
+	done := exported{ID: c.id, File: c.outputName}
 	err = export.Write(e.Out, c.outputName, func(w io.Writer) error {
 		archive := export.NewTar(w, c.names)
 		err := e.Client.ListNeedles(ctx, server, c.id, func(n *client.Needle) error {
@@ -166,7 +179,7 @@ func (c *volumeExport) Run(ctx context.Context, e *Env) error {
 			if n.Damage == "" {
 				switch err := addBlob(ctx, e.Client, archive, n); {
 				case err == nil:
-					blobs++
+					done.Blobs++
 					return nil
 				case errors.Is(err, client.ErrNotFound): // deleted meanwhile
 					return nil
@@ -176,19 +189,21 @@ func (c *volumeExport) Run(ctx context.Context, e *Env) error {
 					n.Damage = explain(err).Error()
 				}
 			}
-			lost++
+			done.LeftOut++
 			_, err := fmt.Fprintf(e.Err, "%s is left out: %s\n", n.FID, n.Damage)
 			return err
 		})
-		if err = errors.Join(err, archive.Close()); err == nil && lost > 0 {
-			err = fmt.Errorf("%w: %s left out", export.ErrIncomplete, count(lost, "blob"))
+		if err = errors.Join(err, archive.Close()); err == nil && done.LeftOut > 0 {
+			err = fmt.Errorf("%w: %s left out", export.ErrIncomplete, count(done.LeftOut, "blob"))
 		}
 		return err
 	})
-	if err == nil && c.outputName != "-" {
-		_, err = fmt.Fprintf(e.Out, "%s of volume %d are in %s.\n", count(blobs, "blob"), c.id, c.outputName)
+	if c.outputName == "-" || err != nil && !errors.Is(err, export.ErrIncomplete) {
+		return err
 	}
-	return err
+	return errors.Join(err, c.print(e, &done, func(w io.Writer) {
+		fmt.Fprintf(w, "%s of volume %d in %s.\n", count(done.Blobs, "blob"), c.id, c.outputName)
+	}))
 }
 
 // addBlob reads a blob as it is stored from any copy into an archive.
