@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -100,6 +101,9 @@ func (e *exporting) run(cmd *cobra.Command, offline *storage.Offline) (err error
 	return export.Write(cmd.OutOrStdout(), e.output, func(w io.Writer) error {
 		archive := export.NewTar(w, e.names)
 		return e.walk(cmd, v, func(r *storage.Record, b *export.Blob) error {
+			if int64(len(r.Data)) == r.DataSize {
+				return archive.Add(b, bytes.NewReader(r.Data))
+			}
 			content, err := v.Stat(r.Key, r.Cookie)
 			if err != nil {
 				return fmt.Errorf("read %s: %w", b.FID, err)

@@ -34,7 +34,11 @@ func listTestVolume(t testing.TB, disk vfs.FS) (records []Record, lost []Damage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = v.List(func(r Record) error { records = append(records, r); return nil },
+	err = v.List(func(r Record) error {
+		r.Name, r.Data = bytes.Clone(r.Name), bytes.Clone(r.Data)
+		records = append(records, r)
+		return nil
+	},
 		func(d Damage) error { lost = append(lost, d); return nil }, func(int64) error { return nil })
 	if err = errors.Join(err, v.Close(), o.Close()); err != nil {
 		t.Fatal(err)
@@ -132,7 +136,7 @@ func TestListGolden(t *testing.T) {
 			for _, want := range g.want {
 				r, ok := live[want.key]
 				ok = ok && r.Cookie == want.cookie
-				if ok != (want.want.Data != nil) || ok && (r.DataSize != int64(len(want.want.Data)) || string(r.Name) != string(want.want.Name)) {
+				if ok != (want.want.Data != nil) || ok && (r.DataSize != int64(len(want.want.Data)) || !bytes.Equal(r.Data, want.want.Data) || string(r.Name) != string(want.want.Name)) {
 					t.Errorf("key %d: %v, %+v", want.key, ok, r)
 				}
 			}

@@ -79,9 +79,9 @@ func (w *walker) damaged(r logRecord, at int64) (int64, error) {
 	return stop, w.lost(d)
 }
 
-// Record is one record of a log, as List finds it.
+// Record is one record of a log, as List finds it. Its slices are valid until the function that gets it returns.
 type Record struct {
-	Needle          // without data
+	Needle          // Data is nil if it is longer than what is read at once: see DataSize
 	Offset    int64 // of the record in the log, in bytes
 	Length    int64 // with padding
 	DataSize  int64 // as stored
@@ -102,14 +102,28 @@ func (v *Volume) List(record func(Record) error, lost func(Damage) error, reache
 		if !good {
 			return nil
 		}
-		l, err := readLayout(v.dat, v.superblock.Version, r.offset, r.header)
+		n, dataSize, err := w.needle(r)
 		if err != nil {
 			return err
 		}
 		loc, live := v.index.Load().Get(r.key)
 		live = live && loc == index.Location{Offset: uint32(r.offset / needleAlignment), Size: uint32(r.size)}
-		return record(Record{Needle: l.Needle, Offset: r.offset, Length: r.length, DataSize: l.dataSize,
-			Deleted: !live || v.expired(&l.Needle), Tombstone: r.size == 0 && !live})
+		return record(Record{Needle: n, Offset: r.offset, Length: r.length, DataSize: dataSize,
+			Deleted: !live || v.expired(&n), Tombstone: r.size == 0 && !live})
 	}
 	return w.walk(v.superblock.Length())
+}
+
+// needle reads a good record, of which the window holds what was just checked unless it is longer.
+func (w *walker) needle(r logRecord) (n Needle, dataSize int64, err error) {
+	s := w.scanner
+	if r.length > int64(len(s.buf)) {
+		l, err := readLayout(s.f, s.version, r.offset, r.header)
+		return l.Needle, l.dataSize, err
+	}
+	b, err := s.bytes(r.offset, int(r.length))
+	if err == nil {
+		err = decodeNeedle(&n, s.version, b)
+	}
+	return n, int64(len(n.Data)), err
 }
