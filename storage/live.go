@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 
@@ -50,6 +51,11 @@ func (v *Volume) Live(from, end int64, verify bool, pace Pace, f func(LiveNeedle
 
 func (v *Volume) lookLive(file vfs.File, key blob.Key, loc index.Location, verify bool, scratch []byte) (LiveNeedle, error) {
 	n := LiveNeedle{Needle: Needle{Key: key}, Offset: int64(loc.Offset) * needleAlignment}
+	length := needleHeaderSize + int64(loc.Size) + trailerLength(v.superblock.Version)
+	if verify && length <= int64(len(scratch)) {
+		err := v.verifyLive(file, &n, loc, scratch[:length])
+		return n, err
+	}
 	var head [needleHeaderSize]byte
 	if err := readFull(file, head[:], n.Offset); err != nil {
 		return n, err
@@ -72,4 +78,24 @@ func (v *Volume) lookLive(file vfs.File, key blob.Key, loc index.Location, verif
 		err = &CorruptError{v.dat.Name(), n.Offset, errChecksum.Error()}
 	}
 	return n, err
+}
+
+// verifyLive reads a record at once into b, which is as long.
+func (v *Volume) verifyLive(file vfs.File, n *LiveNeedle, loc index.Location, b []byte) error {
+	if err := readFull(file, b, n.Offset); err != nil {
+		return err
+	}
+	h := parseHeader(b)
+	if h.key != n.Key || h.size != Size(loc.Size) {
+		return &CorruptError{v.dat.Name(), n.Offset, errOther.Error()}
+	}
+	n.Cookie = h.cookie
+	var whole Needle
+	if err := decodeNeedle(&whole, v.superblock.Version, b); err != nil {
+		return &CorruptError{v.dat.Name(), n.Offset, err.Error()}
+	}
+	n.DataSize, whole.Data = int64(len(whole.Data)), nil
+	whole.Name, whole.Mime, whole.Pairs = bytes.Clone(whole.Name), bytes.Clone(whole.Mime), bytes.Clone(whole.Pairs)
+	n.Needle = whole
+	return nil
 }
