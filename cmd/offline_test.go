@@ -150,6 +150,23 @@ func TestFixAndExportDamaged(t *testing.T) {
 	holds(t, dat, content)
 }
 
+func TestCompact(t *testing.T) {
+	dir, large := writeVolume(t)
+	at := []string{"-dir", dir, "-collection=pics", "-volumeId=5"}
+	stdout, _ := mustRun(t, exitOK, 0, append([]string{"compact"}, at...)...)
+	if !strings.HasPrefix(stdout, "volume 5: ") || !strings.HasSuffix(stdout, ", with 2 blobs\n") {
+		t.Error(stdout)
+	}
+	list, _ := mustRun(t, exitOK, 0, append([]string{"export", "-deleted"}, at...)...)
+	if strings.Count(list, "\n") != 3 {
+		t.Errorf("listed\n%s", list)
+	}
+	archive, _ := mustRun(t, exitOK, 0, append([]string{"export", "-o=-"}, at...)...)
+	if got := untar(t, []byte(archive)); len(got) != 2 || got["3_large.bin"] != string(large) {
+		t.Errorf("archived %d files", len(got))
+	}
+}
+
 // TestOfflineRefused runs the tools where they may not.
 func TestOfflineRefused(t *testing.T) {
 	dir, _ := writeVolume(t)
@@ -286,4 +303,4 @@ func fidAt(t *testing.T, fid string, i int) string {
 }
 
 // offlineCommands are the tools that work on a volume that no server has open.
-var offlineCommands = []string{"export", "fix"}
+var offlineCommands = []string{"compact", "export", "fix"}

@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 
@@ -142,11 +141,4 @@ func (o *Offline) forgetOrder() error {
 	}
 	m.Clean = &cleanMark{DatBytes: m.Clean.DatBytes}
 	return m.write(o.fs, name)
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

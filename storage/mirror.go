@@ -43,9 +43,6 @@ type Mirrored struct {
 	Bytes  int64  // that were copied by this call
 }
 
-// partialDir is where in the directory a copy of the whole log grows, until it takes the place of the one before.
-const partialDir = ".backup"
-
 // OpenMirror makes and locks a directory. Errors: ErrInUse, or the disk's.
 func OpenMirror(fsys vfs.FS, dir, collection string, id blob.VolumeID, cfg Config) (*Mirror, error) {
 	if err := blob.CheckCollection(collection); err != nil {
@@ -91,7 +88,7 @@ func (m *Mirror) Update(remote *RemoteLog, reached func(offset int64)) (Mirrored
 		same, err := l.isPrefixOf(remote, head)
 		if err == nil && same {
 			done, err := m.follow(l, remote, reached)
-			return done, errors.Join(err, m.dropPartial())
+			return done, errors.Join(err, dropStaged(m.fs, m.base(), partialSuffix))
 		}
 		if reason = "the copy was of another log"; l.super.Revision != super.Revision {
 			reason = "the volume was compacted"
@@ -99,7 +96,7 @@ func (m *Mirror) Update(remote *RemoteLog, reached func(offset int64)) (Mirrored
 		if err = errors.Join(err, l.close()); err != nil {
 			return Mirrored{}, err
 		}
-	} else if _, err := m.fs.Stat(m.path(m.dir, ".dat")); err == nil {
+	} else if _, err := m.fs.Stat(m.base() + ".dat"); err == nil {
 		reason = "the copy was damaged, or not made by a backup"
 	}
 	if l, err = m.partial(remote, head); err != nil {
@@ -108,39 +105,33 @@ func (m *Mirror) Update(remote *RemoteLog, reached func(offset int64)) (Mirrored
 	done, err := m.follow(l, remote, reached)
 	done.Full, done.Reason = true, reason
 	if err == nil {
-		err = m.replace()
+		err = swapIn(m.fs, m.base(), partialSuffix)
 	}
 	return done, err
 }
 
-func (m *Mirror) path(dir, ext string) string {
-	return path.Join(dir, blob.VolumeFileName(m.collection, m.id)+ext)
-}
-
-func (m *Mirror) partialPath() string { return path.Join(m.dir, partialDir) }
+func (m *Mirror) base() string { return path.Join(m.dir, blob.VolumeFileName(m.collection, m.id)) }
 
 // partial returns the copy of the whole log that grows: that of an earlier call if it fits, else a new one.
 func (m *Mirror) partial(remote *RemoteLog, head []byte) (*mirrorLog, error) {
-	dir := m.partialPath()
-	if err := makeDirectory(m.fs, dir); err != nil {
-		return nil, err
-	}
-	l, err := openMirrorLog(m.fs, dir, m.collection, m.id, m.cfg)
+	beside := suffixFS{m.fs, partialSuffix}
+	l, err := openMirrorLog(beside, m.dir, m.collection, m.id, m.cfg)
 	if err != nil {
 		return nil, err
 	}
 	if l != nil {
 		same, err := l.isPrefixOf(remote, head)
 		if same && err == nil {
+			l.begun = true // as it has been said when that was begun
 			return l, nil
 		}
 		if err = errors.Join(err, l.close()); err != nil {
 			return nil, err
 		}
 	}
-	l, err = createMirrorLog(m.fs, dir, m.collection, m.id, head, m.cfg)
+	l, err = createMirrorLog(beside, m.dir, m.collection, m.id, head, m.cfg)
 	if err == nil && l == nil {
-		err = fmt.Errorf("begin a copy in %s: %w", dir, ErrCorrupt)
+		err = fmt.Errorf("begin a copy %s.dat%s: %w", m.base(), partialSuffix, ErrCorrupt)
 	}
 	if l != nil {
 		l.begun = true
@@ -166,43 +157,4 @@ func (m *Mirror) follow(l *mirrorLog, remote *RemoteLog, reached func(offset int
 		reached(l.length)
 	}
 	return done, l.finish()
-}
-
-// replace lets the copy of the whole log take the place of the one before. The index file of that goes first, and what
-// is known of it: whichever log a crash leaves, its index is made anew then.
-func (m *Mirror) replace() error {
-	for _, ext := range []string{".idx", ".meta"} {
-		if err := ignoreMissing(m.fs.Remove(m.path(m.dir, ext))); err != nil {
-			return err
-		}
-	}
-	for _, ext := range []string{".dat", ".idx", ".meta"} {
-		if err := m.fs.Rename(m.path(m.partialPath(), ext), m.path(m.dir, ext)); err != nil {
-			return err
-		}
-	}
-	if err := m.fs.SyncDir(m.dir); err != nil {
-		return err
-	}
-	return m.dropPartial()
-}
-
-// dropPartial removes what is left of an earlier copy of the whole log.
-func (m *Mirror) dropPartial() error {
-	if _, err := m.fs.Stat(m.partialPath()); err != nil {
-		return ignoreMissing(err)
-	}
-	for _, ext := range append([]string{".dat"}, sideExtensions...) {
-		if err := ignoreMissing(m.fs.Remove(m.path(m.partialPath(), ext))); err != nil {
-			return err
-		}
-	}
-	left, err := m.fs.ReadDir(m.partialPath())
-	if err != nil || len(left) > 0 { // of another volume's backup into the same directory
-		return err
-	}
-	if err := m.fs.Remove(m.partialPath()); err != nil {
-		return err
-	}
-	return m.fs.SyncDir(m.dir)
 }

@@ -107,7 +107,7 @@ func TestMirror(t *testing.T) {
 	if done := mustUpdate(t, disk, m.log()); done.Full || done.Bytes != m.v.SizeBytes()-before {
 		t.Errorf("%+v", done)
 	}
-	if _, err := disk.Stat(mirrorDir + "/" + partialDir); err == nil {
+	if _, err := disk.Stat(mirrorDir + "/7.dat" + partialSuffix); err == nil {
 		t.Error("a partial copy is left")
 	}
 	mustDelete(t, m.v, 100)

@@ -35,6 +35,9 @@ func LockOffline(fsys vfs.FS, dir, collection string, id blob.VolumeID, cfg Conf
 	if o.lock, err = lockDirectory(fsys, o.dir); err != nil {
 		return nil, err
 	}
+	if err := finishSwap(fsys, o.base()); err != nil {
+		return nil, errors.Join(fmt.Errorf("replace the files of volume %s: %w", o.base(), err), o.lock.Close())
+	}
 	if _, err := fsys.Stat(o.base() + ".dat"); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = o.missing()
