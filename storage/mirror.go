@@ -62,7 +62,7 @@ func (m *Mirror) Close() error { return m.lock.Close() }
 
 // Update brings the copy up to the remote log: by what is new if the copy is a prefix of it, else as a whole, beside the
 // old copy, which stays until then. What an earlier call has not finished is gone on with. Every record is verified as it
-// arrives. reached is told how far it is, in bytes. Errors: ErrCompacted, after which the caller looks at the remote log
+// arrives. reached is told how far it is, in bytes. Errors: ErrNoBackup; ErrCompacted, after which the caller looks at the remote log
 // anew; *CorruptError when a record does not arrive as it was written; those of Read and of the disk.
 func (m *Mirror) Update(remote *RemoteLog, reached func(offset int64)) (Mirrored, error) {
 	head := make([]byte, SuperblockSize)
@@ -78,6 +78,9 @@ func (m *Mirror) Update(remote *RemoteLog, reached func(offset int64)) (Mirrored
 		if err := remote.Read(head, 0); err != nil {
 			return Mirrored{}, err
 		}
+	}
+	if err := m.checkOurs(); err != nil {
+		return Mirrored{}, err
 	}
 	l, err := openMirrorLog(m.fs, m.dir, m.collection, m.id, m.cfg)
 	if err != nil {
@@ -97,7 +100,7 @@ func (m *Mirror) Update(remote *RemoteLog, reached func(offset int64)) (Mirrored
 			return Mirrored{}, err
 		}
 	} else if _, err := m.fs.Stat(m.base() + ".dat"); err == nil {
-		reason = "the copy was damaged, or not made by a backup"
+		reason = "the copy was damaged"
 	}
 	if l, err = m.partial(remote, head); err != nil {
 		return Mirrored{}, err
@@ -111,6 +114,24 @@ func (m *Mirror) Update(remote *RemoteLog, reached func(offset int64)) (Mirrored
 }
 
 func (m *Mirror) base() string { return path.Join(m.dir, blob.VolumeFileName(m.collection, m.id)) }
+
+// ErrNoBackup: there is a volume already, which no Mirror has made, so it is not to be replaced.
+var ErrNoBackup = errors.New("it is no backup: choose another directory, or move it away")
+
+// checkOurs refuses to touch a volume that was not made by a Mirror.
+func (m *Mirror) checkOurs() error {
+	if err := finishSwap(m.fs, m.base()); err != nil {
+		return err
+	}
+	if _, err := m.fs.Stat(m.base() + ".dat"); err != nil {
+		return ignoreMissing(err)
+	}
+	known, err := readMeta(m.fs, m.base()+".meta")
+	if err = ignoreCorrupt(err); err == nil && (known == nil || !known.Backup) {
+		err = fmt.Errorf("%s.dat: %w", m.base(), ErrNoBackup)
+	}
+	return err
+}
 
 // partial returns the copy of the whole log that grows: that of an earlier call if it fits, else a new one.
 func (m *Mirror) partial(remote *RemoteLog, head []byte) (*mirrorLog, error) {

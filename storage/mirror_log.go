@@ -70,7 +70,7 @@ func createMirrorLog(fsys vfs.FS, dir, collection string, id blob.VolumeID, head
 			return nil, err
 		}
 	}
-	m := meta{Elsewhere: true, Clean: &cleanMark{DatBytes: int64(len(head))}}
+	m := meta{Elsewhere: true, Backup: true, Clean: &cleanMark{DatBytes: int64(len(head))}}
 	if err := m.write(fsys, base+".meta"); err != nil {
 		return nil, err
 	}
@@ -193,7 +193,7 @@ func (l *mirrorLog) finish() error {
 		err = l.idx.sync()
 	}
 	if err == nil {
-		m := meta{Synced: true, Clean: &cleanMark{DatBytes: l.length, IdxBytes: l.idx.at}}
+		m := meta{Synced: true, Backup: true, Clean: &cleanMark{DatBytes: l.length, IdxBytes: l.idx.at}}
 		err = m.write(l.fs, l.base+".meta")
 	}
 	if err != nil {

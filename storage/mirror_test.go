@@ -245,6 +245,30 @@ func TestMirrorVerifies(t *testing.T) {
 	m.wantServed(t, disk, m.v.SizeBytes())
 }
 
+// TestMirrorSparesVolumes backs up where a volume is that is no backup.
+func TestMirrorSparesVolumes(t *testing.T) {
+	m := newMirrored(t)
+	m.fill(t, 1, 5)
+	for _, g := range goldenVolumes {
+		disk := vfs.NewMem()
+		if err := disk.MkdirAll(mirrorDir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		before := g.files()
+		for _, ext := range []string{".dat", ".idx"} {
+			if err := writeFileAtomic(disk, mirrorDir+"/7"+ext, before["7"+ext]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := updateMirror(disk, m.log()); !errors.Is(err, ErrNoBackup) {
+			t.Errorf("%s: %v", g.name, err)
+		}
+		if !bytes.Equal(readTestFile(t, disk, mirrorDir+"/7.dat"), before["7.dat"]) || !bytes.Equal(readTestFile(t, disk, mirrorDir+"/7.idx"), before["7.idx"]) {
+			t.Errorf("%s was changed", g.name)
+		}
+	}
+}
+
 // TestMirrorDamagedHere damages the copy: it is made anew, and not served damaged meanwhile.
 func TestMirrorDamagedHere(t *testing.T) {
 	m, disk := newMirrored(t), vfs.NewMem()
