@@ -63,3 +63,32 @@ func TestTTL(t *testing.T) {
 	n.do("PUT", "/4,05637037d6", "x").want(http.StatusServiceUnavailable)
 	n.put("/3,05637037d6", "x")
 }
+
+// TestTTLOfCopies asks the copies of a volume whether its time is over: only the primary may say so.
+func TestTTLOfCopies(t *testing.T) {
+	var passed atomic.Int64 // seconds
+	p := pairUpWith(t, "1h", func(_ int, c *Config) {
+		c.Now = func() time.Time { return time.Unix(1_700_000_000+passed.Load(), 0) }
+	})
+	passed.Store(10)
+	p.nodes[0].put("/3,02637037d6", "later")
+	eventually(t, "the second copy has it", func() bool { return p.nodes[1].get("/3,02637037d6").StatusCode == 200 })
+	order := func(i int, at int64) *answer {
+		return p.nodes[i].do("POST", wire.PathVolumeExpire, fmt.Sprintf(`{"id":3,"modifiedAtSecond":%d}`, at))
+	}
+	passed.Store(3600 + 5)
+	for _, n := range p.nodes {
+		n.get("/3,ff637037d6").want(404)
+		n.get("/3,02637037d6").want(200)
+	}
+	order(0, 1_700_000_000).want(409)
+	order(0, 1_700_000_010).want(409)
+	passed.Store(3600 + 20)
+	for _, n := range p.nodes {
+		n.get("/3,02637037d6").want(404)
+	}
+	order(1, 1_700_000_010).want(409)
+	order(0, 1_700_000_010).want(200)
+	p.nodes[0].do("PUT", "/3,03637037d6", "x").want(503)
+	p.nodes[1].do("PUT", "/3,03637037d6", "x").want(503)
+}
