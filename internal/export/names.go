@@ -18,7 +18,7 @@ const DefaultFormat = "{{.Mime}}/{{.Id}}_{{.Name}}"
 // NameFields is what a format may use.
 type NameFields struct {
 	Name string   // file name as stored, with its extension; slashes are underscores
-	Id   blob.Key //nolint:revive,staticcheck // formats of this family spell it so; it prints in decimal
+	Id   blob.Key // formats of this family spell it so; it prints in decimal
 	Mime string   // media type as stored
 	Key  string   // the fid, "3,01637037d6"
 	Ext  string   // what follows the last dot of Name, with the dot
