@@ -71,6 +71,9 @@ func (s *Store) findVolumes() ([]foundVolume, error) {
 	var found []foundVolume
 	seen := map[blob.VolumeID]string{}
 	for i, d := range s.dirs {
+		if err := s.settleSwaps(d.Path); err != nil {
+			return nil, err
+		}
 		entries, err := s.fs.ReadDir(d.Path)
 		if err != nil {
 			return nil, fmt.Errorf("directory %s can't be listed: %w", d.Path, err)
@@ -95,6 +98,29 @@ func (s *Store) findVolumes() ([]foundVolume, error) {
 		}
 	}
 	return found, nil
+}
+
+// settleSwaps completes what is left of swaps of volumes' files in a directory, and removes what a compaction has left
+// that did not come so far. What a backup has left may be gone on with, and stays.
+func (s *Store) settleSwaps(dir string) error {
+	entries, err := s.fs.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("directory %s can't be listed: %w", dir, err)
+	}
+	for _, entry := range entries { // in the order of names: .dat.compact comes before .swap
+		name := path.Join(dir, entry.Name())
+		if base, ok := strings.CutSuffix(name, swapExtension); ok {
+			err = finishSwap(s.fs, base)
+		} else if base, ok := strings.CutSuffix(name, ".dat"+compactSuffix); ok {
+			if err = finishSwap(s.fs, base); err == nil {
+				err = dropStaged(s.fs, base, compactSuffix)
+			}
+		}
+		if err != nil {
+			s.cfg.Logger.Error("what is left of a compaction or a backup can't be settled", "file", name, "error", err)
+		}
+	}
+	return nil
 }
 
 // openVolumes opens all volumes, a few at a time: loading is bound by the processor.

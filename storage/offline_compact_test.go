@@ -123,6 +123,38 @@ func TestCompactIsRefused(t *testing.T) {
 	refused(narrow, whole, ErrNoSpace)
 }
 
+// TestServerSettlesSwaps starts a server where a compaction, a backup and a swap were broken off.
+func TestServerSettlesSwaps(t *testing.T) {
+	disk := vfs.NewMem()
+	s, v := createTestVolume(t, disk, Config{})
+	mustPut(t, v, 1, []byte("kept"))
+	closeStore(t, s)
+	f := readVolumeFiles(t, disk)
+	for _, name := range []string{"7.dat.compact", "7.idx.compact", "8.dat.backup", "8.meta.backup", "x.dat.compact"} {
+		writeTestFile(t, disk, testDir+"/"+name, []byte("begun"))
+	}
+	for ext, content := range map[string][]byte{".dat": f.dat, ".idx": f.idx, ".meta": f.meta} {
+		writeTestFile(t, disk, testDir+"/9"+ext+partialSuffix, content)
+	}
+	writeTestFile(t, disk, testDir+"/9"+swapExtension, []byte(partialSuffix+"\n"))
+	writeTestFile(t, disk, testDir+"/10"+swapExtension, []byte("/etc\n"))
+	s = openTestStore(t, disk, Config{})
+	defer closeStore(t, s)
+	for _, id := range []blob.VolumeID{7, 9} {
+		v, ok := s.Volume(id)
+		if !ok {
+			t.Fatalf("volume %d is not there", id)
+		}
+		wantData(t, v, 1, []byte("kept"))
+	}
+	for name, want := range map[string]bool{"7.dat.compact": false, "7.idx.compact": false, "8.dat.backup": true, "8.meta.backup": true,
+		"x.dat.compact": false, "9.dat.backup": false, "9.swap": false, "10.swap": true} {
+		if _, err := disk.Stat(testDir + "/" + name); (err == nil) != want {
+			t.Errorf("%s is there: %v", name, err == nil)
+		}
+	}
+}
+
 // TestCompactFails fails each disk operation of a compaction once, with a power cut after it, and another one while the
 // volume is opened again: there is the old volume or the new one, and everything in it.
 func TestCompactFails(t *testing.T) {
