@@ -64,9 +64,9 @@ type compaction struct {
 	reached func(offset, length int64) error
 	dat     vfs.File
 	idx     *idxWriter
-	buf     []byte // of the end of the new log, not written yet
-	scratch []byte
-	end     int64 // of the new log
+	buf     []byte      // of the end of the new log, not written yet
+	old     *logScanner // reads the old log in order
+	end     int64       // of the new log
 	live    int64
 }
 
@@ -108,7 +108,7 @@ func (c *compaction) copyAll() error {
 	if err := c.write(head); err != nil {
 		return err
 	}
-	c.scratch = make([]byte, scanWindowSize)
+	c.old = newLogScanner(v.dat, v.superblock.Version, v.SizeBytes())
 	told := int64(0)
 	for key, loc := range v.index.Load().ByOffset(0, 1<<32) {
 		at := int64(loc.Offset) * needleAlignment
@@ -130,9 +130,12 @@ func (c *compaction) copyRecord(key blob.Key, loc index.Location) error {
 	v := c.v
 	at, version := int64(loc.Offset)*needleAlignment, v.superblock.Version
 	length := recordLength(version, Size(loc.Size))
-	head := c.scratch[:min(int64(len(c.scratch)), length)]
-	if err := readFull(v.dat, head, at); err != nil {
+	head, err := c.old.bytes(at, int(min(int64(len(c.old.buf)), length)))
+	if err != nil {
 		return err
+	}
+	if len(head) < needleHeaderSize {
+		return &CorruptError{v.dat.Name(), at, errShortRecord.Error()}
 	}
 	h := parseHeader(head)
 	if h.key != key || h.size != Size(loc.Size) {
@@ -168,7 +171,8 @@ func (c *compaction) copyLarge(h header, at, length int64) error {
 	if err != nil || v.expired(&l.Needle) {
 		return err
 	}
-	crc, err := checksumRange(v.dat, l.dataOffset, l.dataSize, c.scratch)
+	c.old.n = 0 // the window is used as scratch
+	crc, err := checksumRange(v.dat, l.dataOffset, l.dataSize, c.old.buf)
 	if err == nil && !checksumMatches(l.Checksum, crc) {
 		err = &CorruptError{v.dat.Name(), at, errChecksum.Error()}
 	}
@@ -177,7 +181,7 @@ func (c *compaction) copyLarge(h header, at, length int64) error {
 	}
 	c.note(h.key, h.size)
 	for done := int64(0); done < length; {
-		b := c.scratch[:min(int64(len(c.scratch)), length-done)]
+		b := c.old.buf[:min(int64(len(c.old.buf)), length-done)]
 		if err := readFull(v.dat, b, at+done); err != nil {
 			return err
 		}
