@@ -81,7 +81,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newMaster(), newVolume(), newServer(), newBenchmark(),
-		newUpload(), newDownload(), newDelete(), newShell(), newVersion())
+		newUpload(), newDownload(), newDelete(), newBackup(), newCompact(), newExport(), newFix(), newShell(), newVersion())
 	root.InitDefaultHelpCmd()
 	return root
 }
@@ -103,7 +103,7 @@ func flagError(err error) error {
 	}
 	name, value := invalid.GetFlag().Name, invalid.GetValue()
 	switch invalid.GetFlag().Value.Type() {
-	case "int", "int64":
+	case "int", "int64", "uint":
 		return fmt.Errorf("-%s: %q is not a whole number", name, value)
 	case "float64":
 		return fmt.Errorf("-%s: %q is not a number", name, value)

@@ -21,7 +21,7 @@ func (s *Store) openDirectories(dirs []Directory) error {
 		return errors.New("no directory for volumes is given")
 	}
 	for _, d := range dirs {
-		if err := s.makeDirectory(d.Path); err != nil {
+		if err := makeDirectory(s.fs, d.Path); err != nil {
 			return fmt.Errorf("directory %s can't be made: %w", d.Path, err)
 		}
 		lock, err := s.fs.Lock(path.Join(d.Path, lockName))
@@ -37,21 +37,21 @@ func (s *Store) openDirectories(dirs []Directory) error {
 }
 
 // makeDirectory makes a directory and those above it durably: what is in it can't outlive its name.
-func (s *Store) makeDirectory(name string) error {
+func makeDirectory(fsys vfs.FS, name string) error {
 	parents := []string{path.Dir(name)} // always: the one who made it may have had no time to sync
 	made := false
 	for at := name; ; at = path.Dir(at) {
-		if _, err := s.fs.Stat(at); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := fsys.Stat(at); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 		made = true
 		parents = append(parents, path.Dir(at))
 	}
-	if err := s.fs.MkdirAll(name, 0o755); err != nil {
+	if err := fsys.MkdirAll(name, 0o755); err != nil {
 		return err
 	}
 	for _, parent := range slices.Compact(parents) {
-		if err := s.fs.SyncDir(parent); err != nil && (made || !errors.Is(err, fs.ErrPermission)) {
+		if err := fsys.SyncDir(parent); err != nil && (made || !errors.Is(err, fs.ErrPermission)) {
 			return err
 		}
 	}
@@ -71,6 +71,9 @@ func (s *Store) findVolumes() ([]foundVolume, error) {
 	var found []foundVolume
 	seen := map[blob.VolumeID]string{}
 	for i, d := range s.dirs {
+		if err := s.settleSwaps(d.Path); err != nil {
+			return nil, err
+		}
 		entries, err := s.fs.ReadDir(d.Path)
 		if err != nil {
 			return nil, fmt.Errorf("directory %s can't be listed: %w", d.Path, err)
@@ -95,6 +98,29 @@ func (s *Store) findVolumes() ([]foundVolume, error) {
 		}
 	}
 	return found, nil
+}
+
+// settleSwaps completes what is left of swaps of volumes' files in a directory, and removes what a compaction has left
+// that did not come so far. What a backup has left may be gone on with, and stays.
+func (s *Store) settleSwaps(dir string) error {
+	entries, err := s.fs.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("directory %s can't be listed: %w", dir, err)
+	}
+	for _, entry := range entries { // in the order of names: .dat.compact comes before .swap
+		name := path.Join(dir, entry.Name())
+		if base, ok := strings.CutSuffix(name, swapExtension); ok {
+			err = finishSwap(s.fs, base)
+		} else if base, ok := strings.CutSuffix(name, ".dat"+compactSuffix); ok {
+			if err = finishSwap(s.fs, base); err == nil {
+				err = dropStaged(s.fs, base, compactSuffix)
+			}
+		}
+		if err != nil {
+			s.cfg.Logger.Error("what is left of a compaction or a backup can't be settled", "file", name, "error", err)
+		}
+	}
+	return nil
 }
 
 // openVolumes opens all volumes, a few at a time: loading is bound by the processor.

@@ -35,6 +35,8 @@ var (
 	ErrVolumeExists = errors.New("volume exists already")
 	// ErrNoVolume: no volume of that id is here.
 	ErrNoVolume = errors.New("no such volume here")
+	// ErrInUse: another process has the directory open.
+	ErrInUse = errors.New("a server or another tool has it open: stop that first, or work on a copy")
 	// ErrNoSlot: every directory holds as many volumes as it may.
 	ErrNoSlot = errors.New("no free volume slot")
 )

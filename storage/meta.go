@@ -39,6 +39,8 @@ type meta struct {
 	// Elsewhere says that other servers hold all that was acknowledged, too: what a power cut has taken comes from
 	// them.
 	Elsewhere bool `json:"elsewhere,omitempty"`
+	// Backup says that a Mirror made the files, and may replace them.
+	Backup bool `json:"backup,omitempty"`
 }
 
 type cleanMark struct {

@@ -24,6 +24,9 @@ func openVolume(fsys vfs.FS, dir string, id blob.VolumeID, collection string, cf
 		cfg:        cfg,
 	}
 	v.index.Store(index.New())
+	if err := finishSwap(fsys, v.base); err != nil {
+		return nil, fmt.Errorf("replace the files of volume %s: %w", v.base, err)
+	}
 	if v.dat, err = v.openFile(".dat", 0); err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ const (
 	CauseFiles                                // the files can't be opened for writing
 	CauseOldVersion                           // version 1 has no room for what must be kept with a blob
 	CauseFull                                 // the log has reached the Store's size limit
+	CauseExpired                              // its time to live is over: it is about to be deleted
 )
 
 // causesOfPuts forbid puts alone. A delete is short, vacuum needs it, and a tombstone is the same in all
@@ -35,6 +36,7 @@ var causeTexts = []struct {
 	{CauseFiles, "its files can't be written"},
 	{CauseOldVersion, "its version 1 keeps no attributes"},
 	{CauseFull, "full"},
+	{CauseExpired, "its time to live is over"},
 }
 
 // String lists the causes, "" for none.

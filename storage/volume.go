@@ -188,7 +188,7 @@ func (v *Volume) remove() error {
 }
 
 // sideExtensions are those of the files that a volume has besides its log.
-var sideExtensions = []string{".idx", ".meta", ".vif", ".dat.tmp", ".meta.tmp"}
+var sideExtensions = []string{".idx", ".meta", ".vif", ".dat.tmp", ".meta.tmp", ".idx.tmp"}
 
 // createVolume makes the files of an empty volume, durably, and opens it. The `.dat` file appears under its
 // name only when it is whole, and last: a crash leaves no half volume.

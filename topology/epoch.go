@@ -82,7 +82,7 @@ func (t *Tree) Syncing(key LayoutKey, pref Preference) bool {
 }
 
 func (v *volume) syncing(limitBytes uint64) bool {
-	if v.writable || !v.open || len(v.copies) < max(len(v.members), v.layout.key.Placement.Copies()) {
+	if v.writable || !v.open || v.ending || len(v.copies) < max(len(v.members), v.layout.key.Placement.Copies()) {
 		return false
 	}
 	return !slices.ContainsFunc(v.copies, func(r *replica) bool {

@@ -134,6 +134,7 @@ type Tree struct {
 	dataCenters map[string]*dataCenter
 	nodes       map[string]*node // by URL
 	volumes     map[blob.VolumeID]*volume
+	mortal      map[blob.VolumeID]*volume  // those of a ttl
 	strays      map[blob.VolumeID][]*stray // copies that are none of the volume of their id
 	silent      map[string]time.Time       // when a server that expired was heard of last, by URL
 	draining    map[string]bool            // URLs of servers that get nothing new, here or not
@@ -154,6 +155,7 @@ func New(cfg Config) *Tree {
 		dataCenters: map[string]*dataCenter{},
 		nodes:       map[string]*node{},
 		volumes:     map[blob.VolumeID]*volume{},
+		mortal:      map[blob.VolumeID]*volume{},
 		strays:      map[blob.VolumeID][]*stray{},
 		silent:      map[string]time.Time{},
 		draining:    map[string]bool{},

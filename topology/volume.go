@@ -15,6 +15,7 @@ type volume struct {
 	writable bool // takes blobs: it is in the slots of its layout
 	crowded  bool // writable, and a copy is near the size limit
 	open     bool // may take blobs, as far as its copies can
+	ending   bool // its ttl is nearly over: see Age
 	layout   *layout
 	epoch    uint64     // of the configuration; 0 while none is known
 	members  []string   // URLs of the servers that hold it, the primary first; nil while it is not bound
@@ -72,7 +73,7 @@ func (v *volume) appendLocations(dst []*Location) []*Location {
 
 // health works out whether the volume may take blobs and whether it is near its limit.
 func (v *volume) health(limitBytes uint64) (writable, crowded bool) {
-	if !v.open || len(v.copies) < max(len(v.members), v.layout.key.Placement.Copies()) {
+	if !v.open || v.ending || len(v.copies) < max(len(v.members), v.layout.key.Placement.Copies()) {
 		return false, false
 	}
 	for _, r := range v.copies {
@@ -121,12 +122,14 @@ func (t *Tree) newVolume(id blob.VolumeID, key LayoutKey) *volume {
 	v := &volume{id: id, open: true, layout: t.layoutOf(key)}
 	v.layout.volumes++
 	t.volumes[id] = v
+	t.noteMortal(v)
 	return v
 }
 
 // dropVolume forgets a volume that has no copies left; a stray copy of its id may take its place.
 func (t *Tree) dropVolume(v *volume) {
 	delete(t.volumes, v.id)
+	delete(t.mortal, v.id)
 	t.releaseLayout(v.layout)
 	if waiting := t.strays[v.id]; len(waiting) > 0 {
 		s := waiting[0]
@@ -145,6 +148,7 @@ func (t *Tree) relayout(v *volume, key LayoutKey) {
 	old := v.layout
 	v.layout = t.layoutOf(key)
 	v.layout.volumes++
+	t.noteMortal(v)
 	t.releaseLayout(old)
 }
 

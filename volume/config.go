@@ -37,6 +37,7 @@ type Config struct {
 	MaxConns            int // open connections; what the limit of open files allows by default
 
 	Version  string               // of the program, for /status
+	Now      func() time.Time     // by which blobs expire; time.Now by default
 	Guard    *httpx.Guard         // who may write; nil for everyone
 	Logger   *slog.Logger         // discards by default
 	Registry *prometheus.Registry // a new one by default

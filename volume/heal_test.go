@@ -58,6 +58,16 @@ type twins struct {
 // pairUp starts the servers; change may alter the configuration of the second.
 func pairUp(t *testing.T, change func(*Config)) *twins {
 	t.Helper()
+	return pairUpWith(t, "", func(i int, c *Config) {
+		if i == 1 && change != nil {
+			change(c)
+		}
+	})
+}
+
+// pairUpWith starts the servers, with a ttl of the volume.
+func pairUpWith(t *testing.T, ttl string, change func(i int, c *Config)) *twins {
+	t.Helper()
 	d := &decider{fakeMaster: newFakeMaster(t)}
 	front := httptest.NewServer(d)
 	t.Cleanup(front.Close)
@@ -73,14 +83,12 @@ func pairUp(t *testing.T, change func(*Config)) *twins {
 		p.cfg[i] = func(c *Config) {
 			c.Bind, c.Masters, c.Lease = addr, []string{front.Listener.Addr().String()}, 500*time.Millisecond
 			c.Dirs = []storage.Directory{{Path: p.dirs[i], MaxVolumes: 7}}
-			if i == 1 && change != nil {
-				change(c)
-			}
+			change(i, c)
 		}
 		p.nodes[i] = run(t, p.cfg[i])
 	}
 	d.inForce.Primary = d.inForce.Members[0]
-	order, _ := json.Marshal(wire.CreateVolume{ID: 3, Replication: "001", Config: &d.inForce})
+	order, _ := json.Marshal(wire.CreateVolume{ID: 3, Replication: "001", TTL: ttl, Config: &d.inForce})
 	for _, n := range p.nodes {
 		n.do("POST", wire.PathVolumeCreate, string(order)).want(200)
 	}

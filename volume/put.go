@@ -77,6 +77,9 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 	defer s.release(w)
 	size, err := s.fill(ctx, w, &p, body.Bytes)
 	if err == nil {
+		err = checkTTL(v, w.needle.TTL)
+	}
+	if err == nil {
 		err = s.write(ctx, v, &p, func() error {
 			if isTrue(ctx.QueryArgs().Peek("fsync")) {
 				return v.PutDurable(&w.needle)

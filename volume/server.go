@@ -78,7 +78,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return errors.Join(err, s.client.Close())
 	}
 	s.store, err = storage.OpenStore(s.cfg.FS, s.cfg.Dirs,
-		storage.Config{Sync: s.cfg.Fsync, Logger: s.cfg.Logger, MinFreePercent: s.cfg.MinFreePercent})
+		storage.Config{Sync: s.cfg.Fsync, Logger: s.cfg.Logger, MinFreePercent: s.cfg.MinFreePercent, Now: s.cfg.Now})
 	if err != nil {
 		return errors.Join(err, ln.Close(), s.client.Close())
 	}

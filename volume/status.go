@@ -24,8 +24,10 @@ func (s *Server) makePages() map[string]page {
 		wire.PathVolumeCreate: {s.postCreate, post},
 		wire.PathVolumeDelete: {s.postDelete, post},
 		wire.PathVolumeMark:   {s.postMark, post},
+		wire.PathVolumeExpire: {s.postExpire, post},
 
 		wire.PathVolumeLog:      {s.getLog, get},
+		wire.PathVolumeNeedles:  {s.getNeedles, get},
 		wire.PathVolumeChecksum: {s.getChecksum, get},
 		wire.PathVolumeScrub:    {s.serveScrub, []string{fasthttp.MethodGet, fasthttp.MethodPost}},
 

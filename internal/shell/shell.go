@@ -57,7 +57,7 @@ func New(cfg Config) *Shell {
 
 // catalogue joins the commands of all nouns.
 func catalogue() []Spec {
-	specs := slices.Concat(generalCommands, clusterCommands, collectionCommands, serverCommands, volumeCommands, copyCommands, checkCommands)
+	specs := slices.Concat(generalCommands, clusterCommands, collectionCommands, serverCommands, volumeCommands, copyCommands, checkCommands, contentCommands)
 	slices.SortFunc(specs, func(a, b Spec) int { return strings.Compare(a.Name, b.Name) })
 	return specs
 }

@@ -10,6 +10,11 @@ const (
 	PathVolumeDelete = "/internal/volume/delete" // master -> volume server, POST DeleteVolume -> {}
 	PathVolumeMark   = "/internal/volume/mark"   // operator or master -> volume server, POST MarkVolume -> VolumeInfo
 
+	// PathVolumeExpire asks the primary of a volume whether all blobs in it have expired, so that it may be deleted:
+	// master -> volume server, POST ExpireVolume -> VolumeInfo. From then on the volume takes nothing. 409 if it was
+	// written to since, or its time is not over by the clock of the server.
+	PathVolumeExpire = "/internal/volume/expire"
+
 	// PathConfigure asks the leading master to replace a configuration: volume server -> master, POST VolumeConfig
 	// with the epoch after the one that it is to replace -> VolumeConfig in force, be it that or another. A master
 	// that does not lead passes it on; 404 if there is no such volume, 503 if the outcome is not known.
@@ -140,6 +145,13 @@ type DeleteVolume struct {
 type MarkVolume struct {
 	ID       uint32 `json:"id"`
 	ReadOnly bool   `json:"readOnly"`
+}
+
+// ExpireVolume asks whether a volume is over.
+type ExpireVolume struct {
+	ID               uint32 `json:"id"`
+	Collection       string `json:"collection"`
+	ModifiedAtSecond int64  `json:"modifiedAtSecond"` // of the last append that the master knows of
 }
 
 // Error is the body of every failed request.

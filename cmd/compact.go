@@ -1,0 +1,40 @@
+package cmd
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"weed/storage"
+)
+
+func newCompact() *cobra.Command {
+	var at offlineFlags
+	command := &cobra.Command{
+		Use:   "compact [flags]",
+		Short: "Give back the room of deleted and expired files in a volume that no server has open.",
+		Long: "Write a volume anew without the files that were deleted or replaced, or have outlived their ttl. What is left is " +
+			"verified and copied as it is, so as much room as that takes is needed beside the old files, which stay until the " +
+			"new ones are complete: it may be interrupted at any time. A volume of which servers hold several copies is " +
+			"refused, since they must stay the same; so is one that is damaged.",
+		Example: "weed compact -dir=./data -collection=pictures -volumeId=3",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return at.with(func(offline *storage.Offline) error {
+				p := newProgress(cmd.ErrOrStderr(), "compacting")
+				done, err := offline.Compact(func(offset, length int64) error {
+					p.at(offset, length)
+					return cmd.Context().Err()
+				})
+				p.end()
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "volume %d: %d bytes became %d, with %d blobs\n", at.volumeID, done.BytesBefore, done.BytesAfter, done.Live)
+				return err
+			})
+		},
+	}
+	at.register(command.Flags(), offlineDirUsage)
+	return command
+}

@@ -1,0 +1,93 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/valyala/fasthttp"
+
+	"weed/internal/blob"
+	"weed/internal/httpx"
+	"weed/internal/wire"
+	"weed/storage"
+)
+
+const (
+	// maxPageNeedles and maxPageBytes bound one answer of getNeedles: the second the texts in it.
+	maxPageNeedles = 32 << 10
+	maxPageBytes   = 8 << 20
+)
+
+// getNeedles lists live needles: see wire.PathVolumeNeedles.
+func (s *Server) getNeedles(ctx *fasthttp.RequestCtx) {
+	page, err := s.needles(ctx.QueryArgs())
+	if err != nil {
+		s.fail(ctx, err)
+		return
+	}
+	httpx.JSON(ctx, fasthttp.StatusOK, page)
+}
+
+func (s *Server) needles(args *fasthttp.Args) (*wire.NeedlePage, error) {
+	id, err := unsigned(args, "volumeId", math.MaxUint32)
+	if err != nil {
+		return nil, err
+	}
+	v, ok := s.store.Volume(blob.VolumeID(id))
+	if !ok {
+		return nil, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume)
+	}
+	page := &wire.NeedlePage{Needles: []wire.LiveNeedle{}, Revision: v.Revision()}
+	from := int64(0)
+	if args.Has("offset") {
+		revision, err := unsigned(args, "revision", math.MaxUint16)
+		if err == nil {
+			from, err = unsigned(args, "offset", math.MaxInt64/2)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if revision != int64(page.Revision) {
+			return nil, errRevision
+		}
+	}
+	if page.End, err = s.settledEnd(v); err != nil {
+		return nil, err
+	}
+	return page, s.fillPage(page, v, from, isTrue(args.Peek("verify")))
+}
+
+// fillPage adds needles from an offset on, at least one if there is any, and where to go on.
+func (s *Server) fillPage(page *wire.NeedlePage, v *storage.Volume, from int64, verify bool) error {
+	within, cancel := context.WithTimeout(context.Background(), checksumTime)
+	defer cancel()
+	pace := func(n int) error {
+		ctx := within
+		if len(page.Needles) == 0 { // one in any case, so that the caller gets on
+			ctx = context.Background()
+		}
+		return s.scrub.pace.wait(ctx, n)
+	}
+	bytes, next := 0, from
+	full := false
+	err := v.Live(from, page.End, verify, pace, func(n storage.LiveNeedle) bool {
+		if full = len(page.Needles) >= maxPageNeedles || bytes >= maxPageBytes; full {
+			return false
+		}
+		page.Needles = append(page.Needles, wire.LiveNeedle{Key: uint64(n.Key), Cookie: uint32(n.Cookie), Offset: n.Offset, Size: n.DataSize,
+			CRC: n.Checksum, Name: n.Name, Mime: n.Mime, TTL: n.TTL.String(), Modified: n.LastModified, Gzipped: n.Gzipped,
+			Manifest: n.Manifest, Damage: n.Damage})
+		bytes += len(n.Name) + len(n.Mime) + len(n.Damage)
+		next = n.Offset + 8 // no record begins before that
+		return true
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		full, err = true, nil
+	}
+	if full {
+		page.Next = next
+	}
+	return err
+}
