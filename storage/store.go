@@ -45,6 +45,8 @@ type Store struct {
 
 	sizeLimitBytes atomic.Int64 // see SetSizeLimit
 
+	compacting sync.Mutex // held by Compact
+
 	spaceMu sync.Mutex // held by CheckSpace
 
 	stopSync chan struct{}
@@ -313,7 +315,9 @@ func (s *Store) Close() error {
 			return nil
 		})
 	}
-	_ = group.Wait() // its functions return no errors
+	_ = group.Wait()    // its functions return no errors
+	s.compacting.Lock() // until one that was under way has removed its files
+	defer s.compacting.Unlock()
 	errs = append(errs, s.unlock())
 	return errors.Join(errs...)
 }
