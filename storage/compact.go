@@ -163,10 +163,10 @@ func (v *Volume) finishCompaction() error {
 }
 
 func (v *Volume) removeIfThere(ext string) error {
-	if err := v.fs.Remove(v.base + ext); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	if _, err := v.fs.Stat(v.base + ext); errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return v.fs.Remove(v.base + ext)
 }
 
 // revisionOf returns the revision of one of the volume's files that begins with a superblock.

@@ -3,6 +3,7 @@ package volume
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -156,7 +157,13 @@ func (s *scrubber) state(id blob.VolumeID) *scrubState {
 
 // pass reads one volume.
 func (s *scrubber) pass(ctx context.Context, id blob.VolumeID) {
-	v, end, err := s.target.scrubExtent(id)
+	revision := uint16(0)
+	v, _, err := s.target.scrubExtent(id)
+	end := int64(0)
+	if err == nil {
+		revision = v.Revision() // before the end, which is then that of the same log or noticed below
+		v, end, err = s.target.scrubExtent(id)
+	}
 	s.mu.Lock()
 	state := s.state(id)
 	state.underWay, state.ordered = state.ordered, false
@@ -175,6 +182,9 @@ func (s *scrubber) pass(ctx context.Context, id blob.VolumeID) {
 				}
 				return ok
 			}, s.reached)
+	}
+	if err == nil && v.Revision() != revision {
+		err = errors.New("the log was compacted meanwhile, and is read again")
 	}
 	s.finish(state, damaged, err)
 	if err == nil && mended > 0 && len(damaged) == 0 {

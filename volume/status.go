@@ -24,6 +24,7 @@ func (s *Server) makePages() map[string]page {
 		wire.PathVolumeCreate: {s.postCreate, post},
 		wire.PathVolumeDelete: {s.postDelete, post},
 		wire.PathVolumeMark:   {s.postMark, post},
+		wire.PathVolumeVacuum: {s.postVacuum, post},
 
 		wire.PathVolumeLog:      {s.getLog, get},
 		wire.PathVolumeChecksum: {s.getChecksum, get},
