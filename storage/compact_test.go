@@ -48,6 +48,8 @@ func TestCompact(t *testing.T) {
 	disk := vfs.NewMem()
 	s, v := createTestVolume(t, disk, Config{})
 	want := fillForCompaction(t, v)
+	want[100] = payload(100, 3<<20) // longer than what is read at once
+	mustPut(t, v, 100, want[100])
 	if err := v.SetReadOnly(CauseOperator, true); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +67,7 @@ func TestCompact(t *testing.T) {
 	}
 	status := v.Status()
 	if done.Revision != 1 || status.Revision != 1 || done.After >= done.Before || status.SizeBytes != done.After ||
-		status.DeletedBytes != 0 || status.ReadOnly != CauseOperator || status.Live != 40 {
+		status.DeletedBytes != 0 || status.ReadOnly != CauseOperator || status.Live != 41 {
 		t.Errorf("done %+v, status %+v", done, status)
 	}
 	wantAll(t, v, want)
@@ -296,5 +298,45 @@ func loadWhileCompacting(t *testing.T, v *Volume, writer int, state map[blob.Key
 func mustDeleteOrFail(t *testing.T, v *Volume, key blob.Key) {
 	if _, err := v.Delete(key, testCookie); err != nil {
 		t.Errorf("delete key %d: %v", key, err)
+	}
+}
+
+// TestCompactForeign compacts volumes of other programs, with what was appended to them. What they hold stays, also
+// over a crash; empty blobs that only the index tells from tombstones do, too.
+func TestCompactForeign(t *testing.T) {
+	for _, g := range goldenVolumes {
+		t.Run(g.name, func(t *testing.T) {
+			disk := g.load(t)
+			s, v := openTestVolume(t, disk, goldenConfig())
+			if v.Placement().Copies() > 1 {
+				if _, err := s.Compact(7, CompactOptions{}); !errors.Is(err, ErrSeveralCopies) {
+					t.Error(err)
+				}
+				v.superblock.Placement = blob.Placement{}
+			}
+			extra := v.superblock.ExtraLength
+			if err := v.SetReadOnly(CauseOperator, false); err != nil {
+				t.Fatal(err)
+			}
+			added := v.Put(&Needle{Key: 0x99, Cookie: testCookie, Data: payload(9, 3000)}) == nil
+			revision := v.Revision()
+			if _, err := v.Compact(CompactOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			crashed := disk.Image(vfs.LoseUnsynced, nil)
+			g.check(t, v)
+			closeStore(t, s)
+			for _, disk := range []*vfs.Mem{disk, crashed} {
+				s, v := openTestVolume(t, disk, goldenConfig())
+				g.check(t, v)
+				if added {
+					wantData(t, v, 0x99, payload(9, 3000))
+				}
+				if v.Revision() != revision+1 || v.superblock.ExtraLength != extra || v.ReadOnly()&CauseDamaged != 0 {
+					t.Errorf("%+v, %s", v.superblock, v.ReadOnly())
+				}
+				closeStore(t, s)
+			}
+		})
 	}
 }
