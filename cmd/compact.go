@@ -22,15 +22,15 @@ func newCompact() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return at.with(func(offline *storage.Offline) error {
 				p := newProgress(cmd.ErrOrStderr(), "compacting")
-				done, err := offline.Compact(func(offset, length int64) error {
-					p.at(offset, length)
+				done, err := offline.Compact(func(copied, most int64) error {
+					p.at(copied, most)
 					return cmd.Context().Err()
 				})
 				p.end()
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "volume %d: %d bytes became %d, with %d blobs\n", at.volumeID, done.BytesBefore, done.BytesAfter, done.Live)
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "volume %d: %d bytes became %d, with %d blobs\n", at.volumeID, done.Before, done.After, done.Live)
 				return err
 			})
 		},

@@ -23,6 +23,7 @@ type masterFlags struct {
 	volumeSizeLimitMB  int
 	defaultReplication string
 	repairDelay        time.Duration
+	garbageThreshold   float64
 }
 
 // maxVolumeSizeMB leaves room for the uploads that are under way when a volume reaches its limit: its format
@@ -39,6 +40,8 @@ func (f *masterFlags) register(flags *pflag.FlagSet, prefix, mdir, mdirUsage str
 		"none: x more copies in other data centers, y in other racks, z on other servers of the same rack.")
 	flags.DurationVar(&f.repairDelay, prefix+"repairDelay", 10*time.Minute, "Make a missing copy of a volume again on "+
 		"another server after this `time`, such as 90s, 10m or 2h.")
+	flags.Float64Var(&f.garbageThreshold, prefix+"garbageThreshold", 0.3, "Free the room of deleted files in a volume of "+
+		"which they take this `share`, above 0 and up to 1.")
 }
 
 // config checks the flags and turns them into a master.Config.
@@ -47,7 +50,7 @@ func (f *masterFlags) config(n node) (master.Config, error) {
 		Address: n.advertise(f.port), Bind: n.listen(f.port), MetaDir: f.mdir,
 		Pulse: n.pulse, IdleTimeout: n.idle, Guard: n.guard, Version: Version(),
 	}
-	var errs [5]error
+	var errs [6]error
 	errs[0] = checkPort(f.prefix+"port", f.port)
 	if f.mdir == "" {
 		errs[1] = fmt.Errorf("-%smdir: a directory is needed", f.prefix)
@@ -59,6 +62,9 @@ func (f *masterFlags) config(n node) (master.Config, error) {
 	}
 	if cfg.RepairDelay = f.repairDelay; f.repairDelay <= 0 {
 		errs[4] = fmt.Errorf("-%srepairDelay: %v is not a time above 0", f.prefix, f.repairDelay)
+	}
+	if cfg.GarbageThreshold = f.garbageThreshold; !(f.garbageThreshold > 0 && f.garbageThreshold <= 1) {
+		errs[5] = fmt.Errorf("-%sgarbageThreshold: %v is not a share above 0 and up to 1", f.prefix, f.garbageThreshold)
 	}
 	return cfg, errors.Join(errs[:]...)
 }

@@ -62,6 +62,8 @@ func TestBadValues(t *testing.T) {
 		{"master -defaultReplication=-1", "weed master: -defaultReplication: malformed replication"},
 		{"master -repairDelay=soon", "weed master: -repairDelay: \"soon\" is no time"},
 		{"master -repairDelay=0s", "weed master: -repairDelay: 0s is not a time above 0"},
+		{"master -garbageThreshold=0", "weed master: -garbageThreshold: 0 is not a share above 0 and up to 1"},
+		{"master -garbageThreshold=1.5", "weed master: -garbageThreshold: 1.5 is not a share above 0 and up to 1"},
 		{"master -peers=localhost", "weed master: -peers: \"localhost\" is not a host:port"},
 		{"master -pulseSeconds=0", "weed master: -pulseSeconds: 0 is not a number of seconds"},
 		{"master -idleTimeout=-5", "weed master: -idleTimeout: -5 is not a number of seconds"},
@@ -85,6 +87,7 @@ func TestBadValues(t *testing.T) {
 		{"volume -minFreeSpacePercent=100", "weed volume: -minFreeSpacePercent: 100 is not a percentage"},
 		{"volume -minFreeSpacePercent=few", "weed volume: -minFreeSpacePercent: \"few\" is not a number"},
 		{"volume -scrubMBps=-1", "weed volume: -scrubMBps: -1 is not a size in MB from 1 to"},
+		{"volume -compactionMBps=-1", "weed volume: -compactionMBps: -1 is not a size in MB from 1 to"},
 		{"volume -read.redirect=perhaps", "weed volume: -read.redirect: \"perhaps\" is neither true nor false"},
 		{"benchmark -server=", "weed benchmark: -server: at least one master is needed"},
 		{"benchmark -c=0", "weed benchmark: -c: 0 is not a number from 1 on"},
@@ -132,7 +135,7 @@ func TestVolumeConfig(t *testing.T) {
 	own.register(flags, "")
 	if err := flags.Parse(strings.Fields("--ip=10.0.0.1 --ip.bind=0.0.0.0 --port=8081 --publicUrl=files.example.org:80 --max=7,0" +
 		" --dataCenter=dc1 --rack=r1 --fsync=interval --fileSizeLimitMB=16 --concurrentUploadLimitMB=32 --minFreeSpacePercent=2.5" +
-		" --read.redirect=false --scrubMBps=5 --pulseSeconds=2 --idleTimeout=7 --whiteList=10.0.0.0/8")); err != nil {
+		" --read.redirect=false --scrubMBps=5 --compactionMBps=3 --pulseSeconds=2 --idleTimeout=7 --whiteList=10.0.0.0/8")); err != nil {
 		t.Fatal(err)
 	}
 	n, err := common.parse()
@@ -152,7 +155,8 @@ func TestVolumeConfig(t *testing.T) {
 		Dirs:    []storage.Directory{{Path: "a", MaxVolumes: 7}, {Path: "/b", MaxVolumes: 0}},
 		Masters: []string{"m:1", "n:2"}, DataCenter: "dc1", Rack: "r1", Fsync: storage.SyncInterval,
 		FileSizeLimitBytes: 16 << 20, UploadBudgetBytes: 32 << 20, MinFreePercent: 2.5, ScrubBytesPerSecond: 5 << 20,
-		Pulse: 2e9, Version: Version(), IdleTimeout: 7e9,
+		CompactBytesPerSecond: 3 << 20,
+		Pulse:                 2e9, Version: Version(), IdleTimeout: 7e9,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
@@ -168,7 +172,7 @@ func TestMasterConfig(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	common.register(flags)
 	own.register(flags, "", "default", "")
-	if err := flags.Parse(strings.Fields("--ip=::1 --port=9334 --mdir=m --volumeSizeLimitMB=100 --defaultReplication=110 --idleTimeout=7 --repairDelay=90s")); err != nil {
+	if err := flags.Parse(strings.Fields("--ip=::1 --port=9334 --mdir=m --volumeSizeLimitMB=100 --defaultReplication=110 --idleTimeout=7 --repairDelay=90s --garbageThreshold=0.4")); err != nil {
 		t.Fatal(err)
 	}
 	n, err := common.parse()
@@ -180,7 +184,7 @@ func TestMasterConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Address != "[::1]:9334" || got.Bind != "[::1]:9334" || got.MetaDir != "m" || got.VolumeSizeLimitBytes != 100<<20 ||
-		got.DefaultReplication.String() != "110" || got.Pulse != 5e9 || got.IdleTimeout != 7e9 || got.RepairDelay != 90e9 || got.Guard != nil || got.Version != Version() {
+		got.DefaultReplication.String() != "110" || got.Pulse != 5e9 || got.IdleTimeout != 7e9 || got.RepairDelay != 90e9 || got.GarbageThreshold != 0.4 || got.Guard != nil || got.Version != Version() {
 		t.Errorf("got %+v", got)
 	}
 }

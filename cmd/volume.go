@@ -32,6 +32,7 @@ type volumeFlags struct {
 	readRedirect            bool
 	fixOrientation          bool
 	scrubMBps               int
+	compactionMBps          int
 }
 
 func (f *volumeFlags) register(flags *pflag.FlagSet, prefix string) {
@@ -59,6 +60,8 @@ func (f *volumeFlags) register(flags *pflag.FlagSet, prefix string) {
 		"uploaded, as their EXIF data say. They are encoded anew, without those; what comes with Content-MD5 stays as it is.")
 	flags.IntVar(&f.scrubMBps, prefix+"scrubMBps", 10, "Read all volumes again about once a day, at so many `MB` per second, and "+
 		"check them; 0 does so only on order of weed shell.")
+	flags.IntVar(&f.compactionMBps, prefix+"compactionMBps", 0, "Free the room of deleted files at no more than so many "+
+		"`MB` per second; 0 goes as fast as the disk.")
 }
 
 // config checks the flags and turns them into a volume.Config, all but Logger.
@@ -98,6 +101,10 @@ func (f *volumeFlags) config(n node, dirs string, masters []string) (volume.Conf
 	check(err)
 	if f.scrubMBps != 0 {
 		cfg.ScrubBytesPerSecond, err = megabytes(f.prefix+"scrubMBps", f.scrubMBps, 1<<20)
+		check(err)
+	}
+	if f.compactionMBps != 0 {
+		cfg.CompactBytesPerSecond, err = megabytes(f.prefix+"compactionMBps", f.compactionMBps, 1<<20)
 		check(err)
 	}
 	return cfg, errors.Join(errs...)

@@ -38,7 +38,7 @@ func TestClusterStatusAndHealth(t *testing.T) {
 	f.assign("")
 	f.get("/metrics").want(t, 200, "weed_master_assigned_fids_total 1")
 	f.get("/metrics").want(t, 200, "weed_master_free_slots 21")
-	f.get("/vol/vacuum").want(t, 404, `{"error":"`)
+	f.get("/vol/unknown").want(t, 404, `{"error":"`)
 	f.get("/").want(t, 200, `"IsLeader":true`)
 	f.get("/a/b/c").want(t, 404, `{"error":"`)
 }

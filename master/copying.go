@@ -341,7 +341,8 @@ func (t *term) hasCopy(id blob.VolumeID, server string) bool {
 
 // makeCopy orders the empty copy that is to be filled.
 func (t *term) makeCopy(c *copying, v *state.Volume) error {
-	order := wire.CreateVolume{ID: uint32(v.ID), Collection: v.Collection, Replication: v.Placement.String(), TTL: v.TTL.String()}
+	order := wire.CreateVolume{ID: uint32(v.ID), Collection: v.Collection, Replication: v.Placement.String(), TTL: v.TTL.String(),
+		Revision: t.tree.Presence(v.ID, string(v.Primary)).Revision}
 	var info wire.VolumeInfo
 	err := t.order(string(c.to), wire.PathVolumeCreate, order, &info)
 	var refused *client.StatusError

@@ -82,7 +82,7 @@ func (m *Master) passOn(ctx *fasthttp.RequestCtx) {
 		limit, budget = submitLimit, m.submits
 	case "/cluster/remove", "/cluster/transfer":
 		grace = raftTimeout
-	case "/dir/assign", "/vol/grow", "/vol/mark", "/col/delete", "/delete",
+	case "/dir/assign", "/vol/grow", "/vol/vacuum", "/vol/mark", "/col/delete", "/delete",
 		"/vol/move", "/vol/replicate", "/vol/adopt", "/server/drain":
 	default:
 		m.redirectByLeader(ctx, to)

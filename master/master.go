@@ -53,6 +53,8 @@ type Config struct {
 	Pulse time.Duration
 	// RepairDelay is how long a copy may be missing before another server gets one (10 min).
 	RepairDelay time.Duration
+	// GarbageThreshold is the share of a volume's bytes, 0 to 1, that must be deleted for a vacuum (0.3).
+	GarbageThreshold float64
 	// IdleTimeout is how long a connection may make no progress (30 s).
 	IdleTimeout time.Duration
 	// MaxConns bounds open connections (what the limit of open files allows).
@@ -82,6 +84,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.RepairDelay == 0 {
 		c.RepairDelay = 10 * time.Minute
 	}
+	if c.GarbageThreshold == 0 {
+		c.GarbageThreshold = 0.3
+	}
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = 30 * time.Second
 	}
@@ -89,6 +94,9 @@ func (c Config) withDefaults() (Config, error) {
 		if _, _, err := net.SplitHostPort(address); err != nil {
 			return c, fmt.Errorf("%w: %q is not host:port", ErrConfig, address)
 		}
+	}
+	if !(c.GarbageThreshold > 0 && c.GarbageThreshold <= 1) {
+		return c, fmt.Errorf("%w: a garbage threshold of %g is not a share from 0 to 1", ErrConfig, c.GarbageThreshold)
 	}
 	if c.Pulse < 0 || c.IdleTimeout < 0 || c.RepairDelay < 0 {
 		return c, fmt.Errorf("%w: a time is negative", ErrConfig)

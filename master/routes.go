@@ -60,6 +60,7 @@ var leaderRoutes = map[string]leaderRoute{
 	"/vol/grow":         {methods: getPost, decides: true, serve: (*term).serveGrow},
 	"/col/delete":       {methods: getPost, decides: true, serve: (*term).serveCollectionDelete},
 	"/delete":           {methods: onlyPost, decides: true, serve: (*term).serveDelete},
+	"/vol/vacuum":       {methods: getPost, decides: true, serve: (*term).serveVacuum},
 	"/vol/mark":         {methods: onlyPost, decides: true, serve: (*term).serveMark},
 	"/vol/move":         {methods: onlyPost, decides: true, serve: (*term).serveMove},
 	"/vol/replicate":    {methods: onlyPost, decides: true, serve: (*term).serveReplicate},

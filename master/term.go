@@ -84,6 +84,7 @@ func (m *Master) newTerm(parent context.Context, number uint64) *term {
 	t.jobs.start(t.carryOutSwaps)
 	t.jobs.start(func() { t.everyPulse(t.copies.due, t.goOnCopying) })
 	t.jobs.start(func() { t.followRecords(view) })
+	t.jobs.start(t.vacuumByItself)
 	t.jobs.start(func() { t.everyPulse(t.deletionsDue, t.finishDeletions) })
 	t.jobs.start(func() { t.everyPulse(nil, t.expireVolumes) })
 	t.jobs.start(func() {

@@ -42,7 +42,7 @@ func (v *Volume) put(n *Needle, sync bool) error {
 // Errors: ErrNotFound (also for a wrong cookie), ErrReadOnly, ErrClosed, or the disk's. After any error the
 // needle is still readable.
 func (v *Volume) Delete(key blob.Key, cookie blob.Cookie) (size int64, err error) {
-	if _, ok := v.index.Load().Get(key); !ok && !v.committer.replica.on.Load() {
+	if _, ok := v.index().Get(key); !ok && !v.committer.replica.on.Load() {
 		return 0, ErrNotFound
 	}
 	op := operations.Get().(*operation)
@@ -58,7 +58,8 @@ func (v *Volume) Delete(key blob.Key, cookie blob.Cookie) (size int64, err error
 //
 // Errors: ErrNotFound (absent, deleted, expired, or a wrong cookie), *CorruptError, ErrClosed, or the disk's.
 func (v *Volume) Get(key blob.Key, cookie blob.Cookie, scratch []byte) (n Needle, buf []byte, err error) {
-	loc, ok := v.index.Load().Get(key)
+	c := v.content.Load()
+	loc, ok := c.index.Get(key)
 	if !ok {
 		return n, scratch, ErrNotFound
 	}
@@ -69,17 +70,17 @@ func (v *Volume) Get(key blob.Key, cookie blob.Cookie, scratch []byte) (n Needle
 		buf = make([]byte, length)
 	}
 	b := buf[:length]
-	if err := readFull(v.dat, b, offset); err != nil {
+	if err := readFull(c.dat, b, offset); err != nil {
 		return n, buf, v.closedError(err)
 	}
 	switch h := parseHeader(b); {
 	case h.key != key || h.size != Size(loc.Size):
-		return n, buf, &CorruptError{v.dat.Name(), offset, errOther.Error()}
+		return n, buf, &CorruptError{c.dat.Name(), offset, errOther.Error()}
 	case h.cookie != cookie: // before the checksum, so that damage tells a stranger nothing
 		return n, buf, ErrNotFound
 	}
 	if err := decodeNeedle(&n, v.superblock.Version, b); err != nil {
-		return n, buf, &CorruptError{v.dat.Name(), offset, err.Error()}
+		return n, buf, &CorruptError{c.dat.Name(), offset, err.Error()}
 	}
 	if v.expired(&n) {
 		return Needle{}, buf, ErrNotFound
@@ -90,13 +91,15 @@ func (v *Volume) Get(key blob.Key, cookie blob.Cookie, scratch []byte) (n Needle
 // SizeOf returns the size field of the needle under key: the length in bytes of its data and attributes as
 // stored. It costs no disk access, so that a reader can choose between Get and Open.
 func (v *Volume) SizeOf(key blob.Key) (Size, bool) {
-	loc, ok := v.index.Load().Get(key)
+	loc, ok := v.index().Get(key)
 	return Size(loc.Size), ok
 }
 
 // expired says whether a needle's time to live is over. It counts from the append, or in volumes that do
 // not know that, from the last modification.
-func (v *Volume) expired(n *Needle) bool {
+func (v *Volume) expired(n *Needle) bool { return v.expiredAt(n, v.cfg.Now()) }
+
+func (v *Volume) expiredAt(n *Needle, now time.Time) bool {
 	ttl := n.TTL
 	if ttl.IsZero() {
 		if ttl = v.superblock.TTL; ttl.IsZero() {
@@ -109,7 +112,7 @@ func (v *Volume) expired(n *Needle) bool {
 	} else if n.LastModified == 0 {
 		return false
 	}
-	return v.cfg.Now().Sub(born) >= ttl.Duration()
+	return now.Sub(born) >= ttl.Duration()
 }
 
 // ContentSize returns the length in bytes of a blob's content as its owner knows it: of compressed data,

@@ -313,7 +313,7 @@ func (c *committer) admit(op *operation, end int64) error {
 
 // admitAgainstDisk compares the operation with the needle that the index knows under its key.
 func (c *committer) admitAgainstDisk(op *operation) error {
-	loc, ok := c.v.index.Load().Get(op.needle.Key)
+	loc, ok := c.v.index().Get(op.needle.Key)
 	if !ok {
 		if op.delete {
 			return ErrNotFound
@@ -322,13 +322,13 @@ func (c *committer) admitAgainstDisk(op *operation) error {
 	}
 	offset := int64(loc.Offset) * needleAlignment
 	var b [needleHeaderSize]byte
-	if err := readFull(c.v.dat, b[:], offset); err != nil {
+	if err := readFull(c.v.dat(), b[:], offset); err != nil {
 		return err
 	}
 	h := parseHeader(b[:])
 	switch {
 	case h.key != op.needle.Key || h.size != Size(loc.Size):
-		return &CorruptError{c.v.dat.Name(), offset, errOther.Error()}
+		return &CorruptError{c.v.dat().Name(), offset, errOther.Error()}
 	case h.cookie != op.needle.Cookie && op.delete:
 		return ErrNotFound
 	case h.cookie != op.needle.Cookie:
@@ -336,14 +336,14 @@ func (c *committer) admitAgainstDisk(op *operation) error {
 	case !op.delete:
 		return nil
 	}
-	old, err := readLayout(c.v.dat, c.v.superblock.Version, offset, h)
+	old, err := readLayout(c.v.dat(), c.v.superblock.Version, offset, h)
 	if err != nil {
 		return err
 	}
 	if c.v.expired(&old.Needle) {
 		return ErrNotFound
 	}
-	if op.size, err = old.contentSize(c.v.dat); err != nil {
+	if op.size, err = old.contentSize(c.v.dat()); err != nil {
 		return err
 	}
 	op.rec.encodeDelete(c.v.superblock.Version, op.needle, old.Checksum)
@@ -363,7 +363,7 @@ func (c *committer) append() error {
 		if len(b) == 0 {
 			return nil
 		}
-		_, err := c.v.dat.WriteAt(b, at)
+		_, err := c.v.dat().WriteAt(b, at)
 		c.dirty.Store(true) // not before the write: a sync in between would not cover it
 		at += int64(len(b))
 		return err
@@ -436,7 +436,7 @@ func (c *committer) cut() error {
 	if !c.uncut {
 		return nil
 	}
-	if err := c.v.dat.Truncate(c.end); err != nil {
+	if err := c.v.dat().Truncate(c.end); err != nil {
 		return err
 	}
 	c.dirty.Store(true)
@@ -444,7 +444,7 @@ func (c *committer) cut() error {
 		// Also after a sync that failed: what lies before the cut was made durable by an earlier one.
 		c.syncMu.Lock()
 		defer c.syncMu.Unlock()
-		if err := c.v.dat.Sync(); err != nil {
+		if err := c.v.dat().Sync(); err != nil {
 			return c.syncFailed(err)
 		}
 	}
@@ -467,7 +467,7 @@ func (c *committer) sync() error {
 	c.syncMu.Lock()
 	defer c.syncMu.Unlock()
 	if c.syncErr == nil && c.dirty.Swap(false) {
-		if err := c.v.dat.Sync(); err != nil {
+		if err := c.v.dat().Sync(); err != nil {
 			return c.syncFailed(err)
 		}
 	}

@@ -150,7 +150,7 @@ func standardVolume(t testing.TB) (killed, clean volumeFiles, live map[blob.Key]
 // waitIdle waits until the committer has written the index file.
 func waitIdle(v *Volume) {
 	b := make([]byte, v.stats.length.Load())
-	if err := readFull(v.dat, b, 0); err != nil {
+	if err := readFull(v.dat(), b, 0); err != nil {
 		return
 	}
 	want := int64(len(logRecords(v.superblock.Version, b))) * idxEntrySize
@@ -522,7 +522,7 @@ func TestLostEnd(t *testing.T) {
 func TestSideFiles(t *testing.T) {
 	killed, clean, live := standardVolume(t)
 	length := int64(len(clean.dat))
-	newer, err := json.Marshal(meta{Version: metaVersion + 1})
+	newer, err := json.Marshal(meta{Version: metaVersionCompacted + 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,24 +100,21 @@ func (s *Store) findVolumes() ([]foundVolume, error) {
 	return found, nil
 }
 
-// settleSwaps completes what is left of swaps of volumes' files in a directory, and removes what a compaction has left
-// that did not come so far. What a backup has left may be gone on with, and stays.
+// settleSwaps completes what is left of swaps of volumes' files in a directory. What a backup has left that did not come
+// so far may be gone on with, and stays.
 func (s *Store) settleSwaps(dir string) error {
 	entries, err := s.fs.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("directory %s can't be listed: %w", dir, err)
 	}
-	for _, entry := range entries { // in the order of names: .dat.compact comes before .swap
+	for _, entry := range entries {
 		name := path.Join(dir, entry.Name())
-		if base, ok := strings.CutSuffix(name, swapExtension); ok {
-			err = finishSwap(s.fs, base)
-		} else if base, ok := strings.CutSuffix(name, ".dat"+compactSuffix); ok {
-			if err = finishSwap(s.fs, base); err == nil {
-				err = dropStaged(s.fs, base, compactSuffix)
-			}
+		base, ok := strings.CutSuffix(name, swapExtension)
+		if !ok {
+			continue
 		}
-		if err != nil {
-			s.cfg.Logger.Error("what is left of a compaction or a backup can't be settled", "file", name, "error", err)
+		if err := finishSwap(s.fs, base); err != nil {
+			s.cfg.Logger.Error("what is left of a backup can't be settled", "file", name, "error", err)
 		}
 	}
 	return nil

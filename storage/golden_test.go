@@ -403,7 +403,7 @@ func TestAppendToForeign(t *testing.T) {
 			}
 			n := Needle{Key: 0x99, Cookie: testCookie, Data: payload(9, 3000), Name: []byte("new"), Mime: []byte("a/b"), LastModified: 1700000000}
 			if err := v.Put(&n); g.name == "v1" {
-				if _, ok := v.index.Load().Get(0x99); err == nil || ok {
+				if _, ok := v.index().Get(0x99); err == nil || ok {
 					t.Fatalf("a version 1 volume took a put: %v", err)
 				}
 				if _, err := v.Delete(1, 0xb1); err != nil {

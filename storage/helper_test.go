@@ -205,7 +205,7 @@ func commonPrefix(a, b []byte) int {
 // liveKeys returns the keys of the index in order.
 func liveKeys(v *Volume) []blob.Key {
 	var keys []blob.Key
-	for key := range v.index.Load().All() {
+	for key := range v.index().All() {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)

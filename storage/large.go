@@ -16,7 +16,8 @@ import (
 // Its Data is nil.
 type Blob struct {
 	layout
-	v *Volume
+	v       *Volume
+	content *content // that the offsets belong to
 }
 
 // DataSize returns the length in bytes of the data as stored.
@@ -24,7 +25,7 @@ func (b *Blob) DataSize() int64 { return b.dataSize }
 
 // ContentSize returns the length in bytes of the content, uncompressed.
 func (b *Blob) ContentSize() (int64, error) {
-	n, err := b.contentSize(b.v.dat)
+	n, err := b.contentSize(b.content.dat)
 	return n, b.v.closedError(err)
 }
 
@@ -33,7 +34,7 @@ func (b *Blob) ReadAt(p []byte, offset int64) (int, error) {
 	if offset < 0 || offset > b.dataSize-int64(len(p)) {
 		return 0, fmt.Errorf("read %d bytes at %d of a blob of %d: %w", len(p), offset, b.dataSize, fs.ErrInvalid)
 	}
-	if err := readFull(b.v.dat, p, b.dataOffset+offset); err != nil {
+	if err := readFull(b.content.dat, p, b.dataOffset+offset); err != nil {
 		return 0, b.v.closedError(err)
 	}
 	return len(p), nil
@@ -42,7 +43,7 @@ func (b *Blob) ReadAt(p []byte, offset int64) (int, error) {
 // File returns a descriptor of its own for the volume's file, positioned at the given offset of the data,
 // for sendfile. The caller closes it. ok is false where the file system has no descriptors.
 func (b *Blob) File(offset int64) (f *os.File, ok bool, err error) {
-	d, ok := b.v.dat.(vfs.Descriptor)
+	d, ok := b.content.dat.(vfs.Descriptor)
 	if !ok {
 		return nil, false, nil
 	}
@@ -80,30 +81,31 @@ func (v *Volume) Stat(key blob.Key, cookie blob.Cookie) (*Blob, error) {
 
 // stat also returns the record's place in the log, in units of needleAlignment.
 func (v *Volume) stat(key blob.Key, cookie blob.Cookie) (b *Blob, place uint32, err error) {
-	loc, ok := v.index.Load().Get(key)
+	c := v.content.Load()
+	loc, ok := c.index.Get(key)
 	if !ok {
 		return nil, 0, ErrNotFound
 	}
 	offset := int64(loc.Offset) * needleAlignment
 	var head [needleHeaderSize]byte
-	if err := readFull(v.dat, head[:], offset); err != nil {
+	if err := readFull(c.dat, head[:], offset); err != nil {
 		return nil, 0, v.closedError(err)
 	}
 	h := parseHeader(head[:])
 	if h.key != key || h.size != Size(loc.Size) {
-		return nil, 0, &CorruptError{v.dat.Name(), offset, errOther.Error()}
+		return nil, 0, &CorruptError{c.dat.Name(), offset, errOther.Error()}
 	}
 	if h.cookie != cookie {
 		return nil, 0, ErrNotFound
 	}
-	l, err := readLayout(v.dat, v.superblock.Version, offset, h)
+	l, err := readLayout(c.dat, v.superblock.Version, offset, h)
 	if err != nil {
 		return nil, 0, v.closedError(err)
 	}
 	if v.expired(&l.Needle) {
 		return nil, 0, ErrNotFound
 	}
-	return &Blob{layout: l, v: v}, loc.Offset, nil
+	return &Blob{layout: l, v: v, content: c}, loc.Offset, nil
 }
 
 // verify checks the data's checksum unless that was done lately, and leaves the plain form in b.
@@ -114,21 +116,21 @@ func (v *Volume) verify(b *Blob, place uint32) error {
 		return fmt.Errorf("look at volume %d: %w", v.id, err)
 	}
 	written := info.ModTime()
-	if crc, ok := v.verified.lookup(place, written, now); ok && checksumMatches(b.Checksum, crc) {
+	if crc, ok := b.content.verified.lookup(place, written, now); ok && checksumMatches(b.Checksum, crc) {
 		b.Checksum = crc
 		return nil
 	}
 	scratch := checksumScratch.Get().(*[]byte)
 	defer checksumScratch.Put(scratch)
-	crc, err := checksumRange(v.dat, b.dataOffset, b.dataSize, *scratch)
+	crc, err := checksumRange(b.content.dat, b.dataOffset, b.dataSize, *scratch)
 	if err != nil {
 		return v.closedError(err)
 	}
 	if !checksumMatches(b.Checksum, crc) {
-		return &CorruptError{v.dat.Name(), int64(place) * needleAlignment, errChecksum.Error()}
+		return &CorruptError{b.content.dat.Name(), int64(place) * needleAlignment, errChecksum.Error()}
 	}
 	b.Checksum = crc
-	v.verified.add(place, verifiedEntry{crc, written, now})
+	b.content.verified.add(place, verifiedEntry{crc, written, now})
 	return nil
 }
 

@@ -23,14 +23,15 @@ type LiveNeedle struct {
 // compared with its checksum. Appends and reads go on meanwhile: what is deleted or replaced may be among them or not.
 // Errors are those of pace, which may be nil, or ErrClosed; what can't be read is not one.
 func (v *Volume) Live(from, end int64, verify bool, pace Pace, f func(LiveNeedle) bool) error {
-	var file vfs.File = v.dat
-	cold := &coldFile{File: v.dat, pace: pace}
+	c := v.content.Load() // of one log, also if it is compacted meanwhile
+	file := c.dat
+	cold := &coldFile{File: c.dat, pace: pace}
 	if verify {
 		file = cold
 	}
 	scratch := checksumScratch.Get().(*[]byte)
 	defer checksumScratch.Put(scratch)
-	for key, loc := range v.index.Load().ByOffset(uint64(from/needleAlignment), uint64(end/needleAlignment)) {
+	for key, loc := range c.index.ByOffset(uint64(from/needleAlignment), uint64(end/needleAlignment)) {
 		n, err := v.lookLive(file, key, loc, verify, *scratch)
 		switch {
 		case cold.stopped != nil:
@@ -62,7 +63,7 @@ func (v *Volume) lookLive(file vfs.File, key blob.Key, loc index.Location, verif
 	}
 	h := parseHeader(head[:])
 	if h.key != key || h.size != Size(loc.Size) {
-		return n, &CorruptError{v.dat.Name(), n.Offset, errOther.Error()}
+		return n, &CorruptError{file.Name(), n.Offset, errOther.Error()}
 	}
 	n.Cookie = h.cookie
 	l, err := readLayout(file, v.superblock.Version, n.Offset, h)
@@ -75,7 +76,7 @@ func (v *Volume) lookLive(file vfs.File, key blob.Key, loc index.Location, verif
 	}
 	crc, err := checksumRange(file, l.dataOffset, l.dataSize, scratch)
 	if err == nil && !checksumMatches(l.Checksum, crc) && h.size > 0 {
-		err = &CorruptError{v.dat.Name(), n.Offset, errChecksum.Error()}
+		err = &CorruptError{file.Name(), n.Offset, errChecksum.Error()}
 	}
 	return n, err
 }
@@ -87,12 +88,12 @@ func (v *Volume) verifyLive(file vfs.File, n *LiveNeedle, loc index.Location, b 
 	}
 	h := parseHeader(b)
 	if h.key != n.Key || h.size != Size(loc.Size) {
-		return &CorruptError{v.dat.Name(), n.Offset, errOther.Error()}
+		return &CorruptError{file.Name(), n.Offset, errOther.Error()}
 	}
 	n.Cookie = h.cookie
 	var whole Needle
 	if err := decodeNeedle(&whole, v.superblock.Version, b); err != nil {
-		return &CorruptError{v.dat.Name(), n.Offset, err.Error()}
+		return &CorruptError{file.Name(), n.Offset, err.Error()}
 	}
 	n.DataSize, whole.Data = int64(len(whole.Data)), nil
 	whole.Name, whole.Mime, whole.Pairs = bytes.Clone(whole.Name), bytes.Clone(whole.Mime), bytes.Clone(whole.Pairs)

@@ -53,7 +53,7 @@ func TestLiveDamaged(t *testing.T) {
 		mustPut(t, v, blob.Key(i+1), payload(uint64(i), size))
 	}
 	for _, i := range []int{2, 3} {
-		if _, err := v.dat.WriteAt([]byte{1, 2, 3}, offsets[i]+60); err != nil {
+		if _, err := v.dat().WriteAt([]byte{1, 2, 3}, offsets[i]+60); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,8 +12,12 @@ import (
 	"weed/internal/vfs"
 )
 
-// metaVersion is the layout of `.meta` that is written.
-const metaVersion = 1
+// The layouts of `.meta`: the latter is written while a compaction has been decided and may be unfinished, so that
+// no older program takes the files for what they are not.
+const (
+	metaVersion          = 1
+	metaVersionCompacted = 2
+)
 
 // maxMetaBytes bounds what is read of a `.meta` or `.vif` file.
 const maxMetaBytes = 1 << 20
@@ -41,6 +45,9 @@ type meta struct {
 	Elsewhere bool `json:"elsewhere,omitempty"`
 	// Backup says that a Mirror made the files, and may replace them.
 	Backup bool `json:"backup,omitempty"`
+	// Compacted is the revision of the log as it is from now on: that of the `.cpd` file, if there is one, which gets
+	// the log's name before anything else is done. Clean is about that log.
+	Compacted *uint16 `json:"compacted,omitempty"`
 }
 
 type cleanMark struct {
@@ -55,15 +62,17 @@ func readMeta(fsys vfs.FS, name string) (*meta, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	if m.Version != metaVersion {
-		return nil, fmt.Errorf("%s has version %d, this program reads %d: use a newer one", name, m.Version, metaVersion)
+	if m.Version < metaVersion || m.Version > metaVersionCompacted {
+		return nil, fmt.Errorf("%s has version %d, this program reads %d: use a newer one", name, m.Version, metaVersionCompacted)
 	}
 	return &m, nil
 }
 
 // write replaces the file and makes it durable.
 func (m *meta) write(fsys vfs.FS, name string) error {
-	m.Version = metaVersion
+	if m.Version = metaVersion; m.Compacted != nil {
+		m.Version = metaVersionCompacted
+	}
 	text, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", name, err)

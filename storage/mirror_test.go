@@ -127,7 +127,7 @@ func TestMirrorReplaces(t *testing.T) {
 	}{
 		{"compacted", func(t *testing.T, _, next *mirrored) {
 			next.v.superblock.Revision = 1
-			if _, err := next.v.dat.WriteAt([]byte{0, 1}, 4); err != nil {
+			if _, err := next.v.dat().WriteAt([]byte{0, 1}, 4); err != nil {
 				t.Fatal(err)
 			}
 		}, "the volume was compacted"},
@@ -140,7 +140,7 @@ func TestMirrorReplaces(t *testing.T) {
 			records := logRecords(Version3, b)
 			end := records[len(records)-1].offset
 			next.v.stats.length.Store(end)
-			if _, err := next.v.dat.WriteAt(b[:end], 0); err != nil {
+			if _, err := next.v.dat().WriteAt(b[:end], 0); err != nil {
 				t.Fatal(err)
 			}
 		}, "the copy was of another log"},

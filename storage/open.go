@@ -23,16 +23,20 @@ func openVolume(fsys vfs.FS, dir string, id blob.VolumeID, collection string, cf
 		fs:         fsys,
 		cfg:        cfg,
 	}
-	v.index.Store(index.New())
 	if err := finishSwap(fsys, v.base); err != nil {
 		return nil, fmt.Errorf("replace the files of volume %s: %w", v.base, err)
 	}
-	if v.dat, err = v.openFile(".dat", 0); err != nil {
+	if err := v.finishCompaction(); err != nil {
+		return nil, fmt.Errorf("open volume %s: %w", v.base, err)
+	}
+	dat, err := v.openFile(".dat", 0)
+	if err != nil {
 		return nil, err
 	}
+	v.content.Store(newContent(dat, index.New()))
 	r := recovery{v: v}
 	if err = r.run(); err != nil {
-		err = errors.Join(fmt.Errorf("open volume %s: %w", v.base, err), v.dat.Close())
+		err = errors.Join(fmt.Errorf("open volume %s: %w", v.base, err), v.dat().Close())
 		if r.idx != nil {
 			err = errors.Join(err, r.idx.Close())
 		}
@@ -72,19 +76,20 @@ type recovery struct {
 
 func (r *recovery) run() (err error) {
 	v := r.v
-	if v.superblock, err = readSuperblock(v.dat); err != nil {
+	if v.superblock, err = readSuperblock(v.dat()); err != nil {
 		return err
 	}
+	v.revision.Store(uint32(v.superblock.Revision))
 	if v.superblock.Version == Version1 {
 		v.readOnly.set(CauseOldVersion, true)
 	}
-	datLength, err := v.dat.Size()
+	datLength, err := v.dat().Size()
 	if err != nil {
 		return err
 	}
 	if datLength > MaxVolumeSizeBytes {
 		return fmt.Errorf("%s is %d bytes long, more than its offsets can address: it was made with longer ones",
-			v.dat.Name(), datLength)
+			v.dat().Name(), datLength)
 	}
 	if err := r.readMeta(datLength); err != nil {
 		return err
@@ -150,7 +155,7 @@ func (r *recovery) readMeta(datLength int64) error {
 	}
 	r.durable = m.Clean.DatBytes
 	if datLength < r.durable {
-		r.damaged(&CorruptError{v.dat.Name(), datLength,
+		r.damaged(&CorruptError{v.dat().Name(), datLength,
 			fmt.Sprintf("the file was %d bytes long at the last clean shutdown", r.durable)})
 	}
 	return nil
@@ -189,7 +194,7 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 	}
 	if !bad && load.last != (idxEntry{}) && v.meta.Elsewhere && !v.meta.Synced {
 		// What the index file knows was not synced either, and comes from the other copies if it is gone.
-		last := newLogScanner(v.dat, v.superblock.Version, datLength)
+		last := newLogScanner(v.dat(), v.superblock.Version, datLength)
 		_, verdict, err := last.check(int64(load.last.offset) * needleAlignment)
 		if err != nil {
 			return load, err
@@ -206,7 +211,7 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 		}
 		if r.lost {
 			bad = false
-			r.damaged(&CorruptError{v.dat.Name(), min(load.logEnd, datLength), "needles are missing from here on that the index file lists"})
+			r.damaged(&CorruptError{v.dat().Name(), min(load.logEnd, datLength), "needles are missing from here on that the index file lists"})
 		}
 	}
 	if !bad {
@@ -234,14 +239,14 @@ func (e idxEntry) loadInto(loader *index.Loader) {
 // publishIndex makes what was loaded the index.
 func (v *Volume) publishIndex(loader *index.Loader) {
 	m, replaced := loader.Map()
-	v.index.Store(m)
+	v.content.Store(newContent(v.dat(), m))
 	v.stats.deletedCount.Store(uint64(replaced.Count))
 	v.stats.deletedBytes.Store(uint64(replaced.Bytes))
 }
 
 func (v *Volume) pointsToItsNeedle(e idxEntry) (bool, error) {
 	var b [needleHeaderSize]byte
-	err := readFull(v.dat, b[:], int64(e.offset)*needleAlignment)
+	err := readFull(v.dat(), b[:], int64(e.offset)*needleAlignment)
 	h := parseHeader(b[:])
 	return h.key == e.key && h.size == e.bodySize(), err
 }
@@ -249,7 +254,7 @@ func (v *Volume) pointsToItsNeedle(e idxEntry) (bool, error) {
 // scan finds what the index file does not know, and the end of the log.
 func (r *recovery) scan(load idxLoad, datLength int64) error {
 	v := r.v
-	scanner := newLogScanner(v.dat, v.superblock.Version, datLength)
+	scanner := newLogScanner(v.dat(), v.superblock.Version, datLength)
 	scanner.batched = r.adopted()
 	scanner.cookieOf = v.cookieOf
 	scanner.elsewhere, scanner.unsynced = v.meta.Elsewhere, !v.meta.Synced
@@ -262,7 +267,7 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 		if verdict == recordGood && last.key == load.last.key && last.size == load.last.bodySize() {
 			r.lastNs = last.appendAtNs
 		} else {
-			r.damaged(&CorruptError{v.dat.Name(), offset, "the last needle that the index file knows is bad"})
+			r.damaged(&CorruptError{v.dat().Name(), offset, "the last needle that the index file knows is bad"})
 		}
 	}
 	t, err := scanner.scanTail(load.logEnd, r.durable, func(rec logRecord, good bool) {
@@ -288,7 +293,7 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 	}
 	if t.cut > 0 {
 		v.cfg.Logger.Warn("cut a torn tail that was never acknowledged", "volume", v.id, "offset", t.end, "bytes", t.cut)
-		if err := v.dat.Truncate(t.end); err != nil {
+		if err := v.dat().Truncate(t.end); err != nil {
 			return fmt.Errorf("cut the torn tail: %w", err)
 		}
 	}
@@ -296,20 +301,20 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 		return nil
 	}
 	// A killed process may have left bytes that no sync covers, and readers are about to see them.
-	if err := v.dat.Sync(); err != nil {
-		r.damaged(fmt.Errorf("sync %s: %w", v.dat.Name(), err))
+	if err := v.dat().Sync(); err != nil {
+		r.damaged(fmt.Errorf("sync %s: %w", v.dat().Name(), err))
 	}
 	return nil
 }
 
 // cookieOf returns the cookie of the needle that the index knows under key.
 func (v *Volume) cookieOf(key blob.Key) (cookie blob.Cookie, ok bool, err error) {
-	loc, ok := v.index.Load().Get(key)
+	loc, ok := v.index().Get(key)
 	if !ok {
 		return 0, false, nil
 	}
 	var b [needleHeaderSize]byte
-	err = readFull(v.dat, b[:], int64(loc.Offset)*needleAlignment)
+	err = readFull(v.dat(), b[:], int64(loc.Offset)*needleAlignment)
 	return parseHeader(b[:]).cookie, true, err
 }
 
@@ -365,9 +370,9 @@ func (v *Volume) apply(e idxEntry) {
 	var old index.Location
 	var replaced bool
 	if e.deleted() {
-		old, replaced = v.index.Load().Delete(e.key)
+		old, replaced = v.index().Delete(e.key)
 	} else {
-		old, replaced = v.index.Load().Put(e.key, index.Location{Offset: e.offset, Size: uint32(e.size)})
+		old, replaced = v.index().Put(e.key, index.Location{Offset: e.offset, Size: uint32(e.size)})
 	}
 	if replaced {
 		v.stats.deletedCount.Add(1)

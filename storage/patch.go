@@ -36,7 +36,7 @@ const (
 //
 // Errors: ErrUnfit, those of from, ErrClosed, ErrCorrupt when the disk does not keep what was written, or the disk's.
 func (v *Volume) Mend(offset, end int64, from Source) (Mended, error) {
-	m := mending{v: v, dat: v.dat, offset: offset, end: end}
+	m := mending{v: v, dat: v.dat(), offset: offset, end: end}
 	if offset < v.superblock.Length() || offset%needleAlignment != 0 || offset+needleHeaderSize > end {
 		return Mended{}, fmt.Errorf("volume %d: no record begins at byte %d: %w", v.id, offset, ErrUnfit)
 	}
@@ -72,7 +72,7 @@ func (m *mending) verify(from Source) error {
 	if h == (header{}) || h.size > math.MaxInt32 || m.length > m.end-m.offset {
 		return ErrUnfit
 	}
-	m.other = newPieces(v.dat.Name(), from, m.offset, m.length)
+	m.other = newPieces(v.dat().Name(), from, m.offset, m.length)
 	scanner := &logScanner{f: m.other, version: v.superblock.Version, end: m.offset + m.length,
 		buf: make([]byte, min(m.length, scanWindowSize))}
 	r, verdict, err := scanner.check(m.offset)
@@ -88,7 +88,7 @@ func (m *mending) verify(from Source) error {
 // fitsIndex reports whether the index agrees that there is this record, if it knows of a live one.
 func (m *mending) fitsIndex(h header) bool {
 	first := uint64(m.offset / needleAlignment)
-	for key, live := range m.v.index.Load().ByOffset(first, first+uint64(m.length/needleAlignment)) {
+	for key, live := range m.v.index().ByOffset(first, first+uint64(m.length/needleAlignment)) {
 		if uint64(live.Offset) != first || key != h.key || Size(live.Size) != h.size {
 			return false
 		}
@@ -172,7 +172,7 @@ func (m *mending) write(b []byte, at int64) error {
 	c := m.v.committer
 	result := make(chan error, 1)
 	taken := c.post(func() {
-		if m.v.dat != m.dat {
+		if m.v.dat() != m.dat {
 			result <- fmt.Errorf("volume %d: %w", m.v.id, ErrClosed)
 			return
 		}

@@ -150,7 +150,7 @@ func (v *Volume) Post(task func()) bool { return v.committer.post(task) }
 
 // ReadLog reads bytes of the log, committed or not, into all of p.
 func (v *Volume) ReadLog(offset int64, p []byte) (int, error) {
-	if err := readFull(v.dat, p, offset); err != nil {
+	if err := readFull(v.dat(), p, offset); err != nil {
 		return 0, v.closedError(err)
 	}
 	return len(p), nil

@@ -33,7 +33,7 @@ func (l *Log) Write(offset int64, b []byte) error {
 	}
 	err := c.cut()
 	if err == nil {
-		_, err = c.v.dat.WriteAt(b, offset)
+		_, err = c.v.dat().WriteAt(b, offset)
 		c.dirty.Store(true) // not before the write: a sync in between would not cover it
 	}
 	before, entries := c.replica.parsed, len(c.replica.entries)
@@ -63,13 +63,13 @@ func (c *committer) parse(b []byte, at int64) error {
 		inside := p.parsed >= at
 		if inside {
 			copy(head[:], b[p.parsed-at:])
-		} else if err := readFull(c.v.dat, head[:], p.parsed); err != nil {
+		} else if err := readFull(c.v.dat(), head[:], p.parsed); err != nil {
 			return err
 		}
 		r := logRecord{header: parseHeader(head[:]), offset: p.parsed}
 		r.length = recordLength(c.v.superblock.Version, r.size)
 		if r.header == (header{}) || r.size > math.MaxInt32 || p.parsed+r.length > MaxVolumeSizeBytes {
-			return &CorruptError{c.v.dat.Name(), p.parsed, "what another copy has sent is no needle"}
+			return &CorruptError{c.v.dat().Name(), p.parsed, "what another copy has sent is no needle"}
 		}
 		if p.parsed+r.length > c.end {
 			return nil
@@ -98,11 +98,11 @@ func (c *committer) parse(b []byte, at int64) error {
 func (c *committer) checkRecord(r *logRecord, b []byte) error {
 	var n Needle
 	if err := decodeNeedle(&n, c.v.superblock.Version, b); err != nil {
-		return &CorruptError{c.v.dat.Name(), r.offset, err.Error()}
+		return &CorruptError{c.v.dat().Name(), r.offset, err.Error()}
 	}
 	r.appendAtNs = n.AppendAtNs
 	if c.v.superblock.Version == Version3 && n.AppendAtNs == 0 {
-		return &CorruptError{c.v.dat.Name(), r.offset, "the needle has no append time"}
+		return &CorruptError{c.v.dat().Name(), r.offset, "the needle has no append time"}
 	}
 	return nil
 }
@@ -114,13 +114,13 @@ var scanWindows = sync.Pool{New: func() any { b := make([]byte, scanWindowSize);
 func (c *committer) checkOnDisk(r *logRecord) error {
 	window := scanWindows.Get().(*[]byte)
 	defer scanWindows.Put(window)
-	s := logScanner{f: c.v.dat, version: c.v.superblock.Version, end: r.offset + r.length, buf: *window}
+	s := logScanner{f: c.v.dat(), version: c.v.superblock.Version, end: r.offset + r.length, buf: *window}
 	got, verdict, err := s.check(r.offset)
 	if err != nil {
 		return err
 	}
 	if verdict != recordGood {
-		return &CorruptError{c.v.dat.Name(), r.offset, "what another copy has sent is damaged"}
+		return &CorruptError{c.v.dat().Name(), r.offset, "what another copy has sent is damaged"}
 	}
 	*r = got
 	return nil

@@ -62,7 +62,7 @@ func (c *committer) idxLengthAt(to int64) (idxBytes, end int64, err error) {
 		end = endOf(n - 1)
 	}
 	if err == nil && end > to {
-		err = &CorruptError{c.v.dat.Name(), to, "it would have to be cut where another program wrote it"}
+		err = &CorruptError{c.v.dat().Name(), to, "it would have to be cut where another program wrote it"}
 	}
 	return loose + int64(n)*idxEntrySize, end, err
 }

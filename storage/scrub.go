@@ -66,9 +66,10 @@ type scrub struct {
 }
 
 func newScrub(v *Volume, end int64, pace Pace) *scrub {
-	s := &scrub{v: v, end: end, file: &coldFile{File: v.dat, pace: pace}}
+	c := v.content.Load()
+	s := &scrub{v: v, end: end, file: &coldFile{File: c.dat, pace: pace}}
 	s.scanner = newLogScanner(s.file, v.superblock.Version, end)
-	s.next, s.stop = iter.Pull2(v.index.Load().ByOffset(0, uint64(end/needleAlignment)))
+	s.next, s.stop = iter.Pull2(c.index.ByOffset(0, uint64(end/needleAlignment)))
 	s.key, s.live, s.more = s.next()
 	return s
 }
@@ -151,7 +152,7 @@ func (f *coldFile) ReadAt(p []byte, offset int64) (int, error) {
 // next length bytes, which are committed. It reads as Scrub does, and returns also how many of the bytes it got
 // to before pace ended it, which is no error.
 func (v *Volume) ChecksumLog(offset, length int64, crc uint32, pace Pace) (sum uint32, n int64, err error) {
-	file := &coldFile{File: v.dat, pace: pace}
+	file := &coldFile{File: v.dat(), pace: pace}
 	scratch := checksumScratch.Get().(*[]byte)
 	defer checksumScratch.Put(scratch)
 	for sum = crc; n < length; {
@@ -170,9 +171,9 @@ func (v *Volume) ChecksumLog(offset, length int64, crc uint32, pace Pace) (sum u
 
 // OffsetOf returns where in the log the live needle under key begins, in bytes.
 func (v *Volume) OffsetOf(key blob.Key) (int64, bool) {
-	loc, ok := v.index.Load().Get(key)
+	loc, ok := v.index().Get(key)
 	return int64(loc.Offset) * needleAlignment, ok
 }
 
 // Revision returns how often the log was compacted: offsets mean the same in logs of one revision.
-func (v *Volume) Revision() uint16 { return v.superblock.Revision }
+func (v *Volume) Revision() uint16 { return uint16(v.revision.Load()) }

@@ -74,7 +74,7 @@ func mixed(t *testing.T) func(*Volume) {
 // records returns where each record of a log begins, and where the last one ends.
 func records(t *testing.T, v *Volume) (at []int64) {
 	t.Helper()
-	s := newLogScanner(v.dat, v.superblock.Version, v.SizeBytes())
+	s := newLogScanner(v.dat(), v.superblock.Version, v.SizeBytes())
 	for offset := v.superblock.Length(); offset < v.SizeBytes(); {
 		at = append(at, offset)
 		r, verdict, err := s.check(offset)

@@ -45,6 +45,8 @@ type Store struct {
 
 	sizeLimitBytes atomic.Int64 // see SetSizeLimit
 
+	compacting sync.Mutex // held by Compact
+
 	spaceMu sync.Mutex // held by CheckSpace
 
 	stopSync chan struct{}
@@ -119,6 +121,11 @@ func (s *Store) Volumes() []PlacedStatus {
 // Create makes a new, empty volume in the directory with the most free slots among those with room. Errors:
 // ErrVolumeExists, ErrNoSlot, ErrNoSpace, ErrClosed, or the disk's.
 func (s *Store) Create(id blob.VolumeID, collection string, placement blob.Placement, ttl blob.TTL) (*Volume, error) {
+	return s.CreateCopy(id, collection, placement, ttl, 0)
+}
+
+// CreateCopy is Create for a volume that is to get the log of another copy, which was compacted so often.
+func (s *Store) CreateCopy(id blob.VolumeID, collection string, placement blob.Placement, ttl blob.TTL, revision uint16) (*Volume, error) {
 	if err := blob.CheckCollection(collection); err != nil {
 		return nil, err
 	}
@@ -134,7 +141,7 @@ func (s *Store) Create(id blob.VolumeID, collection string, placement blob.Place
 	if err != nil {
 		return nil, err
 	}
-	super := Superblock{Version: CurrentVersion, Placement: placement, TTL: ttl}
+	super := Superblock{Version: CurrentVersion, Placement: placement, TTL: ttl, Revision: revision}
 	v, err := createVolume(s.fs, s.dirs[i].Path, id, collection, super, s.cfg)
 	if err != nil {
 		return nil, err
@@ -313,7 +320,9 @@ func (s *Store) Close() error {
 			return nil
 		})
 	}
-	_ = group.Wait() // its functions return no errors
+	_ = group.Wait()    // its functions return no errors
+	s.compacting.Lock() // until one that was under way has removed its files
+	defer s.compacting.Unlock()
 	errs = append(errs, s.unlock())
 	return errors.Join(errs...)
 }

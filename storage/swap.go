@@ -20,11 +20,8 @@ import (
 // swapExtension is that of the file that says that a swap is under way.
 const swapExtension = ".swap"
 
-// The suffixes of files that are to take the place of a volume's.
-const (
-	partialSuffix = ".backup"  // of a log that a Mirror has not copied to its end
-	compactSuffix = ".compact" // of one that is being compacted
-)
+// partialSuffix is that of files that are to take the place of a volume's: of a log that a Mirror has not copied to its end.
+const partialSuffix = ".backup"
 
 // swappedExtensions are those of the files that a swap replaces, all of which must be there.
 var swappedExtensions = []string{".dat", ".idx", ".meta"}
@@ -92,7 +89,7 @@ func readSwap(fsys vfs.FS, name string) (suffix string, err error) {
 		return "", fmt.Errorf("read %s: %w", name, err)
 	}
 	suffix, ended := strings.CutSuffix(string(text), "\n")
-	if !ended || suffix != partialSuffix && suffix != compactSuffix {
+	if !ended || suffix != partialSuffix {
 		return "", &CorruptError{name, 0, "it does not say which files are to take the volume's place"}
 	}
 	return suffix, nil

@@ -22,11 +22,11 @@ type Volume struct {
 	base       string // path of the files without extension
 	fs         vfs.FS
 	cfg        Config
-	superblock Superblock
-	dat        vfs.File
-	index      atomic.Pointer[index.Map] // replaced when the log is cut below what was published
+	superblock Superblock              // as it was at the open; see revision
+	content    atomic.Pointer[content] // replaced when the log is cut below what was published, or compacted
+	revision   atomic.Uint32           // compactions of the log
+	compacting atomic.Bool
 	committer  *committer
-	verified   verifiedSet
 	readOnly   causes
 	foreign    bool        // made by another program
 	noRoom     atomic.Bool // the disk had no room for an append, which Store.CheckSpace has not seen yet
@@ -48,6 +48,22 @@ type Volume struct {
 	closeOnce sync.Once
 	closeErr  error
 }
+
+// content is a log with the index whose offsets are its own: a reader takes both from one content, and may go on with
+// that when the volume has another one. Only the committer and recovery replace it.
+type content struct {
+	dat      vfs.File
+	index    *index.Map
+	verified *verifiedSet // of the log's large blobs
+}
+
+func newContent(dat vfs.File, m *index.Map) *content {
+	return &content{dat: dat, index: m, verified: new(verifiedSet)}
+}
+
+func (v *Volume) dat() vfs.File { return v.content.Load().dat }
+
+func (v *Volume) index() *index.Map { return v.content.Load().index }
 
 // VolumeStatus is what a volume tells of itself.
 type VolumeStatus struct {
@@ -90,14 +106,14 @@ func (v *Volume) Status() VolumeStatus {
 		Placement:    v.superblock.Placement,
 		TTL:          v.superblock.TTL,
 		Version:      v.superblock.Version,
-		Revision:     v.superblock.Revision,
+		Revision:     v.Revision(),
 		SizeBytes:    v.stats.length.Load(),
-		Live:         v.index.Load().Len(),
+		Live:         v.index().Len(),
 		DeletedCount: v.stats.deletedCount.Load(),
 		DeletedBytes: v.stats.deletedBytes.Load(),
-		MaxKey:       v.index.Load().MaxKey(),
+		MaxKey:       v.index().MaxKey(),
 		ReadOnly:     v.readOnly.load(),
-		IndexBytes:   v.index.Load().Bytes(),
+		IndexBytes:   v.index().Bytes(),
 	}
 	if at := v.stats.modifiedAtUnix.Load(); at != 0 {
 		s.ModifiedAt = time.Unix(at, 0)
@@ -151,7 +167,7 @@ func (v *Volume) Close() error {
 		if err == nil && v.readOnly.load()&(CauseDamaged|CauseFiles) == 0 {
 			err = v.markClean(v.stats.length.Load(), idxBytes)
 		}
-		v.closeErr = errors.Join(err, v.dat.Close())
+		v.closeErr = errors.Join(err, v.dat().Close())
 	})
 	return v.closeErr
 }
@@ -188,7 +204,7 @@ func (v *Volume) remove() error {
 }
 
 // sideExtensions are those of the files that a volume has besides its log.
-var sideExtensions = []string{".idx", ".meta", ".vif", ".dat.tmp", ".meta.tmp", ".idx.tmp"}
+var sideExtensions = []string{".idx", ".meta", ".vif", ".dat.tmp", ".meta.tmp", ".idx.tmp", ".cpd", ".cpx"}
 
 // createVolume makes the files of an empty volume, durably, and opens it. The `.dat` file appears under its
 // name only when it is whole, and last: a crash leaves no half volume.

@@ -93,11 +93,11 @@ type Record struct {
 // are damaged are not among them; lost gets their place. reached is told now and then how far it is, in bytes. Errors
 // are those of the functions and of the disk.
 func (v *Volume) List(record func(Record) error, lost func(Damage) error, reached func(offset int64) error) error {
-	length, err := v.dat.Size()
+	length, err := v.dat().Size()
 	if err != nil {
 		return err
 	}
-	w := walker{scanner: newLogScanner(v.dat, v.superblock.Version, length), lost: lost, reached: reached}
+	w := walker{scanner: newLogScanner(v.dat(), v.superblock.Version, length), lost: lost, reached: reached}
 	w.record = func(r logRecord, good bool) error {
 		if !good {
 			return nil
@@ -106,7 +106,7 @@ func (v *Volume) List(record func(Record) error, lost func(Damage) error, reache
 		if err != nil {
 			return err
 		}
-		loc, live := v.index.Load().Get(r.key)
+		loc, live := v.index().Get(r.key)
 		live = live && loc == index.Location{Offset: uint32(r.offset / needleAlignment), Size: uint32(r.size)}
 		return record(Record{Needle: n, Offset: r.offset, Length: r.length, DataSize: dataSize,
 			Deleted: !live || v.expired(&n), Tombstone: r.size == 0 && !live})

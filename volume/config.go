@@ -31,10 +31,12 @@ type Config struct {
 	FixOrientation      bool          // turn JPEGs upright as they are stored
 	ScrubBytesPerSecond int64         // rate at which logs are re-read and checked; 0: only on order
 	ScrubEvery          time.Duration // how often each volume's turn comes; 24 h
-	Pulse               time.Duration
-	Lease               time.Duration // that servers which share volumes give each other; 3 s
-	IdleTimeout         time.Duration
-	MaxConns            int // open connections; what the limit of open files allows by default
+	// CompactBytesPerSecond is the rate at which logs are compacted; 0 for as fast as can be.
+	CompactBytesPerSecond int64
+	Pulse                 time.Duration
+	Lease                 time.Duration // that servers which share volumes give each other; 3 s
+	IdleTimeout           time.Duration
+	MaxConns              int // open connections; what the limit of open files allows by default
 
 	Version  string               // of the program, for /status
 	Now      func() time.Time     // by which blobs expire; time.Now by default
@@ -76,6 +78,8 @@ func (c Config) withDefaults() (Config, error) {
 			c.UploadBudgetBytes>>20, c.FileSizeLimitBytes>>20)
 	case c.ScrubBytesPerSecond < 0:
 		return c, fmt.Errorf("volumes can't be re-read at %d bytes per second", c.ScrubBytesPerSecond)
+	case c.CompactBytesPerSecond < 0:
+		return c, fmt.Errorf("volumes can't be compacted at %d bytes per second", c.CompactBytesPerSecond)
 	case c.MinFreePercent < 0 || c.MinFreePercent >= 100:
 		return c, fmt.Errorf("minimal free space of %g percent: use 0 to 99", c.MinFreePercent)
 	}

@@ -40,13 +40,14 @@ func (s *Server) scrubVolumes() (ids []blob.VolumeID) {
 }
 
 // scrubExtent implements scrubTarget.
-func (s *Server) scrubExtent(id blob.VolumeID) (*storage.Volume, int64, error) {
+func (s *Server) scrubExtent(id blob.VolumeID) (*storage.Volume, uint16, int64, error) {
 	v, ok := s.store.Volume(id)
 	if !ok {
-		return nil, 0, storage.ErrNoVolume
+		return nil, 0, 0, storage.ErrNoVolume
 	}
+	revision := v.Revision()
 	end, err := s.settledEnd(v)
-	return v, end, err
+	return v, revision, end, err
 }
 
 // settledEnd returns up to where a volume's log is known to be that of all copies. errUnsettled: this copy does not know.

@@ -103,6 +103,9 @@ func (s *Server) getLog(ctx *fasthttp.RequestCtx) {
 	}
 	b := make([]byte, r.length)
 	_, err = r.v.ReadLog(r.offset, b)
+	if err == nil && revision != int64(r.v.Revision()) {
+		err = errRevision // compacted just now
+	}
 	if copied := s.node.Replica(r.v.ID()); err == nil && copied != nil && !copied.Readable() {
 		err = storage.ErrWait
 	}

@@ -56,7 +56,11 @@ func (s *Server) needles(args *fasthttp.Args) (*wire.NeedlePage, error) {
 	if page.End, err = s.settledEnd(v); err != nil {
 		return nil, err
 	}
-	return page, s.fillPage(page, v, from, isTrue(args.Peek("verify")))
+	err = s.fillPage(page, v, from, isTrue(args.Peek("verify")))
+	if err == nil && v.Revision() != page.Revision { // compacted meanwhile: the end was another log's
+		err = errRevision
+	}
+	return page, err
 }
 
 // fillPage adds needles from an offset on, at least one if there is any, and where to go on.

@@ -55,7 +55,7 @@ func (s *Server) create(order wire.CreateVolume) error {
 	if order.ID == 0 {
 		return fmt.Errorf("%w: a volume's id is at least 1", errParameter)
 	}
-	v, err := s.store.Create(blob.VolumeID(order.ID), order.Collection, placement, ttl)
+	v, err := s.store.CreateCopy(blob.VolumeID(order.ID), order.Collection, placement, ttl, order.Revision)
 	if err == nil {
 		err = s.group(v, order.Config)
 	}

@@ -3,6 +3,7 @@ package volume
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -30,8 +31,9 @@ const (
 // scrubTarget is the server, as its scrubber sees it. An error says why a volume can't be read now, or not be mended.
 type scrubTarget interface {
 	scrubVolumes() []blob.VolumeID
-	// scrubExtent returns a volume and up to where its log is known to be what the other copies have.
-	scrubExtent(id blob.VolumeID) (v *storage.Volume, end int64, err error)
+	// scrubExtent returns a volume and up to where its log is known to be what the other copies have. revision was the
+	// log's before that was found out.
+	scrubExtent(id blob.VolumeID) (v *storage.Volume, revision uint16, end int64, err error)
 	// mend replaces the record at an offset by that of another copy.
 	mend(v *storage.Volume, offset, end int64) error
 	// healed is told that all of a volume is as it should be, after something of it was mended.
@@ -156,7 +158,7 @@ func (s *scrubber) state(id blob.VolumeID) *scrubState {
 
 // pass reads one volume.
 func (s *scrubber) pass(ctx context.Context, id blob.VolumeID) {
-	v, end, err := s.target.scrubExtent(id)
+	v, revision, end, err := s.target.scrubExtent(id)
 	s.mu.Lock()
 	state := s.state(id)
 	state.underWay, state.ordered = state.ordered, false
@@ -175,6 +177,9 @@ func (s *scrubber) pass(ctx context.Context, id blob.VolumeID) {
 				}
 				return ok
 			}, s.reached)
+	}
+	if err == nil && v.Revision() != revision {
+		err = errors.New("the log was compacted meanwhile, and is read again")
 	}
 	s.finish(state, damaged, err)
 	if err == nil && mended > 0 && len(damaged) == 0 {

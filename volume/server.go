@@ -26,6 +26,7 @@ type Server struct {
 	metrics *metrics
 	beat    *heartbeat
 	scrub   *scrubber
+	vacuum  *vacuumer
 	healing [64]sync.Mutex // of damaged blobs, by their place: readers of one wait for each other
 	links   *link.Links
 	node    *live.Node
@@ -65,6 +66,7 @@ func New(cfg Config) (*Server, error) {
 	s.beat = newHeartbeat(s)
 	s.scrub = newScrubber(s, cfg.ScrubBytesPerSecond, cfg.ScrubEvery, cfg.Logger)
 	s.scrub.register(cfg.Registry)
+	s.vacuum = newVacuumer(cfg.CompactBytesPerSecond)
 	s.makeReplication()
 	s.pages = s.makePages()
 	return s, nil
@@ -98,6 +100,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	group.Go(func() { s.beat.run(beside) })
 	group.Go(func() { s.watchSpace(beside) })
 	group.Go(func() { s.scrub.run(beside) })
+	group.Go(func() { s.runVacuum(beside) })
 	live, halt := context.WithCancel(context.Background()) // longer than ctx: what is in flight is settled first
 	group.Go(func() { s.node.Run(live) })
 	err = server.Serve(ctx, ln)

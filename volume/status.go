@@ -25,6 +25,7 @@ func (s *Server) makePages() map[string]page {
 		wire.PathVolumeDelete: {s.postDelete, post},
 		wire.PathVolumeMark:   {s.postMark, post},
 		wire.PathVolumeExpire: {s.postExpire, post},
+		wire.PathVolumeVacuum: {s.postVacuum, post},
 
 		wire.PathVolumeLog:      {s.getLog, get},
 		wire.PathVolumeNeedles:  {s.getNeedles, get},

@@ -17,7 +17,7 @@ func TestComplete(t *testing.T) {
 		{"'cl|", "", "cluster.remove cluster.status cluster.transfer", ""},
 		{"x|", "", "", ""},
 		{"nosuch |", "nosuch ", "", ""},
-		{"vol| -json", "", "volume.adopt volume.balance volume.check volume.export volume.fsck volume.grow volume.list volume.mark volume.move volume.replicate", " -json"},
+		{"vol| -json", "", "volume.adopt volume.balance volume.check volume.export volume.fsck volume.grow volume.list volume.mark volume.move volume.replicate volume.vacuum", " -json"},
 		{"é; volume.l|ü", "é; ", "volume.list", "ü"},
 
 		{"volume.mark |", "volume.mark ", "1 3 10", ""},

@@ -117,6 +117,8 @@ func (m *fakeMaster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"count":2}`)
 	case "POST /vol/mark":
 		fmt.Fprint(w, `{"servers":["10.0.1.1:8080","10.0.0.1:8080"]}`)
+	case "POST /vol/vacuum":
+		fmt.Fprint(w, topologyStatus)
 	case "POST /cluster/transfer":
 		fmt.Fprint(w, `{"leader":"127.0.0.1:1"}`)
 	default:

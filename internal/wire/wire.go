@@ -15,6 +15,10 @@ const (
 	// written to since, or its time is not over by the clock of the server.
 	PathVolumeExpire = "/internal/volume/expire"
 
+	// PathVolumeVacuum has a copy compacted: master -> volume server, POST VacuumVolume -> VacuumStatus. It answers
+	// within seconds, and is asked again while the status says that it goes on.
+	PathVolumeVacuum = "/internal/volume/vacuum"
+
 	// PathConfigure asks the leading master to replace a configuration: volume server -> master, POST VolumeConfig
 	// with the epoch after the one that it is to replace -> VolumeConfig in force, be it that or another. A master
 	// that does not lead passes it on; 404 if there is no such volume, 503 if the outcome is not known.
@@ -132,6 +136,21 @@ type CreateVolume struct {
 	// Config is the volume's first configuration, of epoch 1. Without it the server makes an empty copy that is
 	// to be brought to the log of the others.
 	Config *VolumeConfig `json:"config,omitempty"`
+	// Revision is how often the log was compacted that such a copy is to have.
+	Revision uint16 `json:"revision,omitempty"`
+}
+
+// VacuumVolume orders a compaction of a log, unless its revision is another one already.
+type VacuumVolume struct {
+	ID       uint32 `json:"id"`
+	Revision uint16 `json:"revision"`
+}
+
+// VacuumStatus is what has become of a VacuumVolume.
+type VacuumStatus struct {
+	Running  bool   `json:"running,omitempty"`
+	Error    string `json:"error,omitempty"` // why the log is not compacted
+	Revision uint16 `json:"revision"`        // of the log now
 }
 
 // DeleteVolume orders a volume's files away. Collection must match, so that a stale order cannot remove a

@@ -1,0 +1,115 @@
+package master
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"weed/internal/wire"
+)
+
+// vacuumable makes a volume server carry out vacuums, which it says to go on at first, and reports at its next
+// heartbeat. It counts those that are done; while refused is set it says why not.
+func vacuumable(v *volumeServer, refused *atomic.Bool) *atomic.Int32 {
+	done, asked := new(atomic.Int32), map[uint32]bool{}
+	v.http.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != wire.PathVolumeVacuum {
+			v.ServeHTTP(w, r)
+			return
+		}
+		var order wire.VacuumVolume
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		info := v.volumes[order.ID]
+		if json.Unmarshal(body, &order) == nil {
+			info = v.volumes[order.ID]
+		}
+		status := wire.VacuumStatus{Revision: info.CompactRevision}
+		switch {
+		case info.CompactRevision != order.Revision: // done already
+		case refused != nil && refused.Load():
+			status.Error = "told to fail"
+		case !asked[order.ID]:
+			asked[order.ID], status.Running = true, true
+		default:
+			info.CompactRevision++
+			info.SizeBytes -= info.DeletedByteCount
+			info.DeletedByteCount, info.DeleteCount = 0, 0
+			v.volumes[order.ID] = info
+			status.Revision = info.CompactRevision
+			done.Add(1)
+		}
+		_ = json.NewEncoder(w).Encode(status)
+	})
+	return done
+}
+
+// garbageVolume is a volume of 1000 bytes, of which some are deleted.
+func garbageVolume(id uint32, deleted uint64, change func(*wire.VolumeInfo)) wire.VolumeInfo {
+	return volumeInfo(id, "", func(i *wire.VolumeInfo) {
+		i.SizeBytes, i.DeletedByteCount, i.DeleteCount = 1000, deleted, 1
+		if change != nil {
+			change(i)
+		}
+	})
+}
+
+func TestVacuum(t *testing.T) {
+	f := start(t, func(c *Config) { c.Pulse, c.GarbageThreshold = 200*time.Millisecond, 1 })
+	a, b := f.volumeServer("dc1", "r1", 7), f.volumeServer("dc2", "r1", 7)
+	doneA, doneB := vacuumable(a, nil), vacuumable(b, nil)
+	twice := func(i *wire.VolumeInfo) { i.ReplicaPlacement.DiffDataCenterCount = 1 }
+	a.set(garbageVolume(1, 400, nil))
+	a.set(garbageVolume(2, 300, nil))
+	a.set(garbageVolume(3, 900, twice))
+	b.set(garbageVolume(3, 900, twice))
+	b.set(garbageVolume(4, 500, nil))
+	f.complete(3, a, b)
+	for _, malformed := range []string{"garbageThreshold=x", "garbageThreshold=1.1", "garbageThreshold=NaN", "garbageThreshold=-1",
+		"volumeId=x"} {
+		f.get("/vol/vacuum?"+malformed).want(t, 406, `"error"`)
+	}
+	f.get("/vol/vacuum?garbageThreshold=0.4").want(t, 200, `"Topology"`)
+	if doneA.Load() != 1 || doneB.Load() != 1 || a.copies()[1].CompactRevision != 1 || a.copies()[3].CompactRevision != 0 {
+		t.Errorf("%d and %d volumes were vacuumed: %+v", doneA.Load(), doneB.Load(), a.copies())
+	}
+	a.beat(true)
+	b.beat(true)
+	f.post("/vol/vacuum?garbageThreshold=0&volumeId=4").want(t, 200, `"Topology"`)
+	f.post("/vol/vacuum?garbageThreshold=0&volumeId=2").want(t, 200, `"Topology"`)
+	if doneA.Load() != 2 || doneB.Load() != 1 {
+		t.Errorf("%d and %d volumes were vacuumed in the end", doneA.Load(), doneB.Load())
+	}
+}
+
+func TestVacuumByItself(t *testing.T) {
+	var refused atomic.Bool
+	refused.Store(true)
+	var orders atomic.Int32
+	f := start(t, func(c *Config) { c.Pulse = 100 * time.Millisecond })
+	a := f.volumeServer("dc1", "r1", 7)
+	done := vacuumable(a, &refused)
+	a.set(garbageVolume(1, 200, nil))
+	a.set(garbageVolume(2, 400, nil))
+	carriesOut := a.http.Config.Handler
+	a.http.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == wire.PathVolumeVacuum {
+			orders.Add(1)
+		}
+		carriesOut.ServeHTTP(w, r)
+	})
+	f.eventually("an order", func() bool { a.beat(true); return orders.Load() > 0 })
+	refused.Store(false)
+	a.set(garbageVolume(5, 400, nil))
+	f.eventually("a vacuum", func() bool { a.beat(true); return done.Load() == 1 })
+	if held := a.copies(); held[5].CompactRevision != 1 || held[1].CompactRevision != 0 || held[2].CompactRevision != 0 {
+		t.Errorf("%+v", held)
+	}
+	f.clock.advance(vacuumRetry)
+	f.eventually("another try", func() bool { a.beat(true); return a.copies()[2].CompactRevision == 1 })
+}

@@ -1,0 +1,136 @@
+package volume
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"weed/internal/blob"
+	"weed/internal/httpx"
+	"weed/internal/wire"
+	"weed/storage"
+)
+
+// vacuumWait is how long an order to compact a volume waits for the end before it says that it goes on.
+const vacuumWait = 5 * time.Second
+
+// vacuumer compacts the volumes that are ordered, one after the other.
+type vacuumer struct {
+	pace *pacer        // nil for no limit
+	wake chan struct{} // capacity 1
+
+	mu    sync.Mutex // guards what follows
+	queue []*vacuum
+	jobs  map[blob.VolumeID]*vacuum // those that are queued, under way, or of which nobody knows the end yet
+}
+
+// vacuum is the compaction of one volume.
+type vacuum struct {
+	id   blob.VolumeID
+	err  error         // once done is closed
+	done chan struct{} // closed at the end
+}
+
+func newVacuumer(bytesPerSecond int64) *vacuumer {
+	v := &vacuumer{wake: make(chan struct{}, 1), jobs: map[blob.VolumeID]*vacuum{}}
+	if bytesPerSecond > 0 {
+		v.pace = &pacer{bytesPerSecond: bytesPerSecond}
+	}
+	return v
+}
+
+// order returns the compaction of a volume: the one that is known, or a new one.
+func (v *vacuumer) order(id blob.VolumeID) *vacuum {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	job := v.jobs[id]
+	if job == nil {
+		job = &vacuum{id: id, done: make(chan struct{})}
+		v.jobs[id] = job
+		v.queue = append(v.queue, job)
+		select {
+		case v.wake <- struct{}{}:
+		default:
+		}
+	}
+	return job
+}
+
+// forget says that the end of a compaction was told.
+func (v *vacuumer) forget(job *vacuum) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.jobs[job.id] == job {
+		delete(v.jobs, job.id)
+	}
+}
+
+func (v *vacuumer) next() *vacuum {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.queue) == 0 {
+		return nil
+	}
+	job := v.queue[0]
+	v.queue = v.queue[1:]
+	return job
+}
+
+// runVacuum compacts what is ordered until ctx ends.
+func (s *Server) runVacuum(ctx context.Context) {
+	pace := func(n int) error {
+		if s.vacuum.pace == nil {
+			return ctx.Err()
+		}
+		return s.vacuum.pace.wait(ctx, n)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.vacuum.wake:
+		}
+		for job := s.vacuum.next(); job != nil; job = s.vacuum.next() {
+			_, job.err = s.store.Compact(job.id, storage.CompactOptions{Pace: pace, AsOf: time.Now()})
+			if job.err != nil {
+				s.cfg.Logger.Warn("a volume was not compacted", "volume", job.id, "error", job.err)
+			}
+			close(job.done)
+			s.beat.kick()
+		}
+	}
+}
+
+// postVacuum has a volume compacted.
+func (s *Server) postVacuum(ctx *fasthttp.RequestCtx) {
+	var order wire.VacuumVolume
+	if err := s.readOrder(ctx, &order); err != nil {
+		s.fail(ctx, err)
+		return
+	}
+	v, ok := s.store.Volume(blob.VolumeID(order.ID))
+	if !ok {
+		s.fail(ctx, fmt.Errorf("volume %d: %w", order.ID, storage.ErrNoVolume))
+		return
+	}
+	status := wire.VacuumStatus{}
+	if v.Revision() == order.Revision {
+		job := s.vacuum.order(v.ID())
+		timer := time.NewTimer(vacuumWait)
+		defer timer.Stop()
+		select {
+		case <-job.done:
+			s.vacuum.forget(job)
+			if job.err != nil {
+				status.Error = job.err.Error()
+			}
+		case <-timer.C:
+			status.Running = true
+		}
+	}
+	status.Revision = v.Revision()
+	httpx.JSON(ctx, fasthttp.StatusOK, &status)
+}
