@@ -204,7 +204,7 @@ func readConditions(h http.Header) (c httprange.Conditions, any bool) {
 }
 
 func setValidators(h http.Header, etag string, modified int64) {
-	h["Etag"] = []string{etag}
+	h["ETag"] = []string{etag}
 	var date [32]byte
 	h["Last-Modified"] = []string{string(httprange.AppendDate(date[:0], modified))}
 }

@@ -95,7 +95,7 @@ func (f *Filer) put(w http.ResponseWriter, r *http.Request, path store.Path, dir
 	}
 	e := entryWritten{name: baseName(q.path), size: in.size}
 	if !q.append {
-		w.Header()["Etag"] = []string{(&Entry{MD5: in.md5[:]}).etag()}
+		w.Header()["ETag"] = []string{(&Entry{MD5: in.md5[:]}).etag()}
 	}
 	answerJSON(w, r, http.StatusCreated, e.json())
 }
