@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"weed/filer"
-	"weed/filer/store"
+	filerstore "weed/filer/store"
 	"weed/internal/blob"
 )
 
@@ -37,7 +37,7 @@ func (f *filerFlags) register(flags *pflag.FlagSet, prefix string) {
 	flags.BoolVar(&f.redirectOnRead, prefix+"redirectOnRead", false, "Send readers of files of one chunk to the volume "+
 		"server that has it.")
 	flags.BoolVar(&f.disableDirListing, prefix+"disableDirListing", false, "Refuse to list directories.")
-	flags.IntVar(&f.dirListLimit, prefix+"dirListLimit", store.MaxListLimit, "The most `entries` on one page of a listing.")
+	flags.IntVar(&f.dirListLimit, prefix+"dirListLimit", filerstore.MaxListLimit, "The most `entries` on one page of a listing.")
 }
 
 // config checks the flags and turns them into a filer.Config.
@@ -58,7 +58,7 @@ func (f *filerFlags) config(n node, masters []string) (filer.Config, error) {
 	check("defaultReplicaPlacement", err)
 	cfg.ChunkBytes, err = megabytes(f.prefix+"maxMB", f.maxMB, 256)
 	errs = append(errs, err)
-	if f.dirListLimit < 1 || f.dirListLimit > store.MaxListLimit {
+	if f.dirListLimit < 1 || f.dirListLimit > filerstore.MaxListLimit {
 		check("dirListLimit", errors.New("give a number from 1 to 10000"))
 	}
 	return cfg, errors.Join(errs...)

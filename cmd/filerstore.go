@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"weed/filer"
-	"weed/filer/store"
+	filerstore "weed/filer/store"
 	"weed/filer/store/memory"
 )
 
@@ -30,6 +30,6 @@ func (f *storeFlags) check() error {
 }
 
 // open opens the store. alone says that no other filer can use it meanwhile.
-func (f *storeFlags) open(*slog.Logger) (s store.Store, alone bool, err error) {
-	return memory.New(store.Options{FIDs: filer.FIDs}), true, nil
+func (f *storeFlags) open(*slog.Logger) (s filerstore.Store, alone bool, err error) {
+	return memory.New(filerstore.Options{FIDs: filer.FIDs}), true, nil
 }
