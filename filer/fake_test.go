@@ -33,9 +33,9 @@ type volumeServer struct {
 
 	mu      sync.Mutex
 	blobs   map[blob.FileID]stored
-	refuse  bool             // answers 503 to every write
-	deaf    bool             // answers 503 to every delete
-	cut     int              // so many GETs break off in the middle
+	refuse  bool // answers 503 to every write
+	deaf    bool // answers 503 to every delete
+	cut     int  // so many GETs break off in the middle
 	puts    int
 	gate    chan struct{} // a put waits for it, if there is one
 	deletes map[blob.FileID]int

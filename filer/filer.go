@@ -171,6 +171,9 @@ func (f *Filer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	markAnswering(r)
 	counted := &recorder{ResponseWriter: w, status: http.StatusOK}
 	f.route(counted, r)
+	if r.ContentLength != 0 { // net/http reads what was left of the body
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.cfg.IdleTimeout))
+	}
 	f.metrics.count(r.Method, counted.status)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -34,9 +35,11 @@ func (f *Filer) serve(ctx context.Context, ln net.Listener) error {
 		ReadHeaderTimeout: f.cfg.IdleTimeout,
 		IdleTimeout:       f.cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeadBytes,
-		ErrorLog:          log.New(logWriter{f.log}, "", 0),
-		ConnState:         trackState,
-		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     log.New(logWriter{f.log}, "", 0),
+		ConnState:                    trackState,
+		ConnContext:                  func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -173,7 +176,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	}
 	n, err := b.body.Read(p)
 	b.moved += n
-	if err != nil {
+	if err == io.EOF {
 		_ = b.conn.SetReadDeadline(time.Time{})
 	}
 	return n, err
