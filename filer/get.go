@@ -16,7 +16,7 @@ import (
 )
 
 // smallReadBytes is the size up to which a file of one chunk is read into memory and sent at once.
-const smallReadBytes = 256 << 10
+const smallReadBytes = 64 << 10
 
 // get answers GET and HEAD of a file or directory.
 func (f *Filer) get(w http.ResponseWriter, r *http.Request, path store.Path, dir bool) {
@@ -287,12 +287,12 @@ func disposition(name string, download bool) string {
 // copy sends n bytes of body. A failure in the middle breaks the connection off, so that no client takes the part
 // for the whole.
 func (f *Filer) copy(w http.ResponseWriter, r *http.Request, path store.Path, body *contentReader, n int64) {
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
+	buf, release := f.copies.get(n)
+	defer release()
 	for n > 0 {
-		m, err := body.Read((*buf)[:min(n, int64(len(*buf)))])
+		m, err := body.Read(buf[:min(n, int64(len(buf)))])
 		if m > 0 {
-			if _, err := w.Write((*buf)[:m]); err != nil {
+			if _, err := w.Write(buf[:m]); err != nil {
 				panic(http.ErrAbortHandler) // the client is gone
 			}
 			n -= int64(m)

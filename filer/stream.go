@@ -14,7 +14,9 @@ import (
 )
 
 const (
-	copyBytes = 128 << 10
+	// Large files are copied through few wide buffers, or if those are taken through one of many narrow ones.
+	wideBytes, wideBuffers = 512 << 10, 16
+	narrowBytes            = 32 << 10
 	// aheadBytes before the end of a chunk the next one is asked for: its answer is on its way when it is needed. Its
 	// bytes wait in the kernel, bounded by the connection's window.
 	aheadBytes = 1 << 20
@@ -22,7 +24,35 @@ const (
 	readAttempts = 5
 )
 
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBytes); return &b }}
+// copyBuffers are what reads of large files copy through.
+type copyBuffers struct {
+	wide   chan []byte // those that are free, nil for one that was not made yet
+	narrow sync.Pool
+}
+
+func newCopyBuffers() *copyBuffers {
+	c := &copyBuffers{wide: make(chan []byte, wideBuffers), narrow: sync.Pool{New: func() any { b := make([]byte, narrowBytes); return &b }}}
+	for range wideBuffers {
+		c.wide <- nil
+	}
+	return c
+}
+
+// get returns a buffer for a read of n bytes, and how to give it back.
+func (c *copyBuffers) get(n int64) (b []byte, release func()) {
+	if n > narrowBytes {
+		select {
+		case b = <-c.wide:
+			if b == nil {
+				b = make([]byte, wideBytes)
+			}
+			return b, func() { c.wide <- b }
+		default:
+		}
+	}
+	p := c.narrow.Get().(*[]byte)
+	return *p, func() { c.narrow.Put(p) }
+}
 
 // piece is the part of a chunk that a read needs.
 type piece struct {
