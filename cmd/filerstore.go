@@ -8,7 +8,7 @@ import (
 
 	"weed/filer"
 	filerstore "weed/filer/store"
-	"weed/filer/store/memory"
+	"weed/filer/store/bolt"
 )
 
 // storeFlags choose the store of a filer.
@@ -31,5 +31,6 @@ func (f *storeFlags) check() error {
 
 // open opens the store. alone says that no other filer can use it meanwhile.
 func (f *storeFlags) open(*slog.Logger) (s filerstore.Store, alone bool, err error) {
-	return memory.New(filerstore.Options{FIDs: filer.FIDs}), true, nil
+	s, err = bolt.Open(f.dir, filerstore.Options{FIDs: filer.FIDs})
+	return s, true, err
 }

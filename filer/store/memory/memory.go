@@ -163,7 +163,7 @@ func (s *Store) List(ctx context.Context, dir store.Path, opts store.ListOptions
 // use checks the claims of a change; it changes nothing.
 func (s *Store) use(effects store.Effects) error {
 	for _, u := range effects.Uses {
-		if c := s.claims[u.Claim]; c == nil || c.used[u.Index] {
+		if c := s.claims[u.Claim]; c == nil || !c.free(u.Index) {
 			return store.ErrClaimLost
 		}
 	}
@@ -416,6 +416,9 @@ func (s *Store) Claims(ctx context.Context) ([]store.Claim, error) {
 	return list, nil
 }
 
+// free reports whether a fid of the claim is there to be used.
+func (c *claim) free(i int) bool { return i >= 0 && i < c.Count && !c.used[i] }
+
 // at returns the i-th fid of a claim.
 func (c *claim) at(i int) string {
 	if i == 0 {
@@ -432,7 +435,7 @@ func (s *Store) Abandon(ctx context.Context, uses []store.Use) error {
 	}
 	defer unlock()
 	for _, u := range uses {
-		if c := s.claims[u.Claim]; c != nil && !c.used[u.Index] {
+		if c := s.claims[u.Claim]; c != nil && c.free(u.Index) {
 			c.used[u.Index] = true
 			s.addDrops([]string{c.at(u.Index)})
 		}
