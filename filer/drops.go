@@ -33,10 +33,18 @@ type dropper struct {
 
 	mu      sync.Mutex
 	missing map[blob.FileID]time.Time // when chunks were first seen not to be there
+	resting map[blob.VolumeID]rest    // volumes that did not delete
+}
+
+// rest is how long a volume is left alone.
+type rest struct {
+	until time.Time
+	delay time.Duration
 }
 
 func newDropper(f *Filer) *dropper {
-	return &dropper{f: f, wake: make(chan struct{}, 1), sweep: make(chan struct{}, 1), missing: make(map[blob.FileID]time.Time)}
+	return &dropper{f: f, wake: make(chan struct{}, 1), sweep: make(chan struct{}, 1), missing: make(map[blob.FileID]time.Time),
+		resting: make(map[blob.VolumeID]rest)}
 }
 
 // poke says that there may be drops.
@@ -62,7 +70,8 @@ func (d *dropper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-d.wake:
-			if !pause(ctx, dropDelay) {
+			// A backlog is not gone over for every new drop.
+			if !pause(ctx, max(dropDelay, min(wait, 5*time.Second))) {
 				return
 			}
 		case <-timer.C:
@@ -131,16 +140,23 @@ func (d *dropper) deleteBatch(ctx context.Context, list []store.Drop) (left int,
 		}
 	})
 	ids, fids := make([]blob.FileID, 0, len(byFID)), make([]string, 0, len(byFID))
-	for id := range byFID {
-		ids, fids = append(ids, id), append(fids, id.String())
+	now := time.Now()
+	for id, drops := range byFID {
+		if d.mayAsk(id, now) {
+			ids, fids = append(ids, id), append(fids, id.String())
+		} else {
+			left += len(drops)
+		}
 	}
 	var last error
 	for i, r := range d.f.client.DeleteMany(ctx, fids) {
+		missing := errors.Is(r.Err, client.ErrNotFound)
+		d.heard(ids[i].Volume, r.Err == nil || missing)
 		switch {
-		case r.Err == nil, errors.Is(r.Err, client.ErrNotFound) && d.stayedAway(ids[i]):
+		case r.Err == nil, missing && d.stayedAway(ids[i]):
 			done = append(done, byFID[ids[i]]...)
 			continue
-		case !errors.Is(r.Err, client.ErrNotFound):
+		case !missing:
 			d.failed.Add(1)
 			last = r.Err
 		}
@@ -159,6 +175,32 @@ func (d *dropper) deleteBatch(ctx context.Context, list []store.Drop) (left int,
 }
 
 const maxMissing = 100_000
+
+// mayAsk reports whether it is time to delete a chunk: its volume does not rest, and if it was missing, it has been so
+// for long enough.
+func (d *dropper) mayAsk(id blob.FileID, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now.Before(d.resting[id.Volume].until) {
+		return false
+	}
+	first, missing := d.missing[id]
+	return !missing || now.Sub(first) >= d.f.cfg.MissingGrace
+}
+
+// heard notes whether a volume deletes: one that does not is left alone for longer and longer.
+func (d *dropper) heard(id blob.VolumeID, well bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r, resting := d.resting[id]
+	switch now := time.Now(); {
+	case well:
+		delete(d.resting, id)
+	case !resting || !now.Before(r.until): // one failure of each pass counts
+		delay := min(max(2*r.delay, time.Second), dropMaxDelay)
+		d.resting[id] = rest{now.Add(delay), delay}
+	}
+}
 
 // stayedAway reports whether a chunk has not been there for MissingGrace. Its upload may have been broken off, and
 // still be on its way.

@@ -107,7 +107,7 @@ func TestStopReleasesClaims(t *testing.T) {
 
 // TestClaimsExpire: a filer on a shared store releases claims of those that are gone, when their time is over.
 func TestClaimsExpire(t *testing.T) {
-	s, c := newStore(), newCluster(t, 1)
+	s, c := newStore(t), newCluster(t, 1)
 	for i, until := range []time.Duration{-time.Second, time.Hour} {
 		err := s.AddClaim(context.Background(), store.Claim{ID: fmt.Sprint(i), Owner: "gone", FID: "1,0100000001", Count: 3, Until: time.Now().Add(until)})
 		if err != nil {

@@ -99,13 +99,18 @@ func (f *Filer) Run(ctx context.Context) error {
 	f.once.Do(func() { f.addr = ln.Addr(); close(f.ready) })
 	f.log.Info("filer listens", "address", ln.Addr().String())
 
-	var group sync.WaitGroup
+	var group, choring sync.WaitGroup
+	toChores, stopChores := context.WithCancel(f.life)
+	defer stopChores()
+	choring.Go(func() { f.chores.run(toChores) })
 	for _, work := range []func(context.Context){
-		f.chores.run, f.claims.renew, f.drops.run, f.sweepAll, f.cleanClaims, f.followRules, f.purgeExpired,
+		f.claims.renew, f.drops.run, f.sweepAll, f.cleanClaims, f.followRules, f.purgeExpired,
 	} {
 		group.Go(func() { work(f.life) })
 	}
 	err := f.serve(ctx, ln)
+	stopChores()
+	choring.Wait()
 	f.giveBack()
 	f.end()
 	group.Wait()

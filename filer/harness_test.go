@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"weed/filer/store"
-	"weed/filer/store/memory"
+	"weed/filer/store/bolt"
 )
 
 func TestMain(m *testing.M) {
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 type fixture struct {
 	t       *testing.T
 	cluster *cluster
-	store   *memory.Store
+	store   *faulty
 	filer   *Filer
 	url     string
 	clock   *clock
@@ -56,14 +56,87 @@ func (c *clock) pass(d time.Duration) {
 	c.extra += d
 }
 
-func newStore() *memory.Store { return memory.New(store.Options{FIDs: FIDs}) }
+// faulty is a real store that can be told to fail.
+type faulty struct {
+	store.Store
+	mu   sync.Mutex
+	fail error
+}
+
+func newStore(t *testing.T) *faulty {
+	t.Helper()
+	s, err := bolt.Open(t.TempDir(), store.Options{FIDs: FIDs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &faulty{Store: s}
+}
+
+// Fail makes the calls below fail with err from now on, nil lets them work again.
+func (s *faulty) Fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}
+
+func (s *faulty) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fail
+}
+
+func (s *faulty) Find(ctx context.Context, path store.Path) (store.Record, error) {
+	if err := s.failure(); err != nil {
+		return store.Record{}, err
+	}
+	return s.Store.Find(ctx, path)
+}
+
+func (s *faulty) List(ctx context.Context, dir store.Path, opts store.ListOptions) ([]store.Record, error) {
+	if err := s.failure(); err != nil {
+		return nil, err
+	}
+	return s.Store.List(ctx, dir, opts)
+}
+
+func (s *faulty) Put(ctx context.Context, path store.Path, was store.Version, rec store.Record, e store.Effects) (store.Version, error) {
+	if err := s.failure(); err != nil {
+		return 0, err
+	}
+	return s.Store.Put(ctx, path, was, rec, e)
+}
+
+func (s *faulty) Abandon(ctx context.Context, uses []store.Use) error {
+	return errors.Join(s.failure(), s.Store.Abandon(ctx, uses)) // an outcome that is not known, at times
+}
+
+func (s *faulty) AddClaim(ctx context.Context, claim store.Claim) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	return s.Store.AddClaim(ctx, claim)
+}
+
+func (s *faulty) Setting(ctx context.Context, name string) ([]byte, store.Version, error) {
+	if err := s.failure(); err != nil {
+		return nil, 0, err
+	}
+	return s.Store.Setting(ctx, name)
+}
+
+func (s *faulty) Ping(ctx context.Context) error { return errors.Join(s.failure(), s.Store.Ping(ctx)) }
 
 // start runs a filer over a cluster and a store of its own, until the test ends.
 func start(t *testing.T, change ...func(*Config)) *fixture {
-	return startOn(t, newCluster(t, 2), newStore(), change...)
+	return startOn(t, newCluster(t, 2), newStore(t), change...)
 }
 
-func startOn(t *testing.T, c *cluster, s *memory.Store, change ...func(*Config)) *fixture {
+func startOn(t *testing.T, c *cluster, s *faulty, change ...func(*Config)) *fixture {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

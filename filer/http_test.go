@@ -414,7 +414,7 @@ func TestEntriesStream(t *testing.T) {
 	x.want(404, "GET", "/.weed/entries?path=/x", "")
 	x.want(400, "GET", "/.weed/entries?path=x", "")
 	moved := strings.ReplaceAll(dump, `"FullPath":"/a`, `"FullPath":"/z/a`)
-	y := startOn(t, x.cluster, newStore())
+	y := startOn(t, x.cluster, newStore(t))
 	if got := y.want(200, "POST", "/.weed/entries", moved+"nonsense\n"); got.body[:38] != `{"files":2,"directories":2,"failed":1,` {
 		t.Errorf("load: %s", got.body)
 	}
