@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 
 	"weed/filer/store"
 )
@@ -70,7 +71,7 @@ func (f *Filer) dump(w http.ResponseWriter, r *http.Request, path store.Path) er
 // visitTree calls visit for all entries below a directory. Memory: a page for each level. What is removed meanwhile is
 // left out.
 func (f *Filer) visitTree(ctx context.Context, dir store.Path, visit func(store.Path, *Entry) error) error {
-	opts := store.ListOptions{Limit: 200}
+	opts := store.ListOptions{Limit: firstBatch}
 	for {
 		list, err := f.store.List(ctx, dir, opts)
 		if isNotFound(err) || errors.Is(err, store.ErrNotDirectory) {
@@ -101,6 +102,7 @@ func (f *Filer) visitTree(ctx context.Context, dir store.Path, visit func(store.
 		if len(list) < opts.Limit {
 			return nil
 		}
+		opts.Limit = nextBatch(list)
 	}
 }
 
@@ -112,42 +114,79 @@ type loaded struct {
 	FirstError  string `json:"firstError,omitempty"`
 }
 
+// loadersAtOnce entries of one request are written at the same time: they share the store's syncs.
+const loadersAtOnce = 32
+
+// loader writes the entries of one request.
+type loader struct {
+	f     *Filer
+	group sync.WaitGroup
+	room  chan struct{} // loadersAtOnce
+
+	mu     sync.Mutex
+	result loaded
+	fatal  error // the store is away
+}
+
+// add writes an entry in the background, unless err says that there is none.
+func (l *loader) add(ctx context.Context, path store.Path, e *Entry, err error) {
+	if err != nil {
+		l.count(e, err)
+		return
+	}
+	l.room <- struct{}{}
+	l.group.Go(func() {
+		l.count(e, l.f.loadEntry(ctx, path, e))
+		<-l.room
+	})
+}
+
+func (l *loader) count(e *Entry, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed), errors.Is(err, context.Canceled):
+		l.fatal = err
+	case err != nil:
+		if l.result.Failed++; l.result.Failed == 1 {
+			l.result.FirstError = err.Error()
+		}
+	case e.IsDir():
+		l.result.Directories++
+	default:
+		l.result.Files++
+	}
+}
+
+func (l *loader) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fatal
+}
+
 // load takes entries in, line by line: they replace what is at their paths, with the chunks that they name. A line
 // that does not fit is counted, and the others go on; a store that is away ends it.
 func (f *Filer) load(w http.ResponseWriter, r *http.Request) {
 	lines := bufio.NewScanner(f.newBodyReader(w, r))
 	lines.Buffer(make([]byte, 64<<10), maxEntryLine)
-	var result loaded
-	for lines.Scan() {
-		if len(lines.Bytes()) == 0 {
-			continue
-		}
-		path, e, err := parseEntry(lines.Bytes())
-		if err == nil {
-			err = f.loadEntry(r.Context(), path, e)
-		}
-		switch {
-		case errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrClosed) || r.Context().Err() != nil:
-			f.fail(w, r, err)
-			return
-		case err != nil:
-			if result.Failed++; result.Failed == 1 {
-				result.FirstError = err.Error()
-			}
-		case e.IsDir():
-			result.Directories++
-		default:
-			result.Files++
+	l := loader{f: f, room: make(chan struct{}, loadersAtOnce)}
+	for l.failure() == nil && lines.Scan() {
+		if len(lines.Bytes()) > 0 {
+			path, e, err := parseEntry(lines.Bytes())
+			l.add(r.Context(), path, e, err)
 		}
 	}
+	l.group.Wait()
 	f.drops.poke()
 	switch err := lines.Err(); {
+	case l.fatal != nil:
+		f.fail(w, r, l.fatal)
 	case errors.Is(err, bufio.ErrTooLong):
 		f.fail(w, r, fmt.Errorf("%w: a line is longer than %d bytes", errBody, maxEntryLine))
 	case err != nil:
 		f.fail(w, r, fmt.Errorf("%w: %w", errSource, err))
 	default:
-		answerValue(w, r, http.StatusOK, &result)
+		answerValue(w, r, http.StatusOK, &l.result)
 	}
 }
 

@@ -16,8 +16,20 @@ import (
 
 const (
 	defaultListLimit = 100
-	listBatch        = 1000 // records that are in memory at a time
+
+	// Records that are in memory at a time: few at first, then as many as make batchBytes.
+	firstBatch, maxBatch = 32, 1000
+	batchBytes           = 8 << 20
 )
+
+// nextBatch returns how many records to ask for behind a batch.
+func nextBatch(list []store.Record) int {
+	size := 1
+	for i := range list {
+		size += len(list[i].Value)
+	}
+	return max(1, min(maxBatch, batchBytes*len(list)/size))
+}
 
 // listing is a page of a directory that is asked for.
 type listing struct {
@@ -30,10 +42,11 @@ type listing struct {
 // walk calls visit for up to limit entries of a directory that are there, and reports whether there are more.
 func (f *Filer) walk(ctx context.Context, l listing, visit func(name string, e *Entry) error) (more bool, err error) {
 	opts := store.ListOptions{Prefix: literalPrefix(l.pattern), After: l.after}
+	batch := firstBatch
 	for left := l.limit; ; {
-		opts.Limit = min(left+1, listBatch)
-		if l.pattern != "" {
-			opts.Limit = listBatch
+		opts.Limit = batch
+		if l.pattern == "" {
+			opts.Limit = min(batch, left+1)
 		}
 		list, err := f.store.List(ctx, l.dir, opts)
 		if err != nil {
@@ -66,6 +79,7 @@ func (f *Filer) walk(ctx context.Context, l listing, visit func(name string, e *
 		if len(list) < opts.Limit {
 			return false, nil
 		}
+		batch = nextBatch(list)
 	}
 }
 

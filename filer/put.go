@@ -40,6 +40,7 @@ type request struct {
 	ttl        blob.TTL
 	chunkBytes int64
 	tags       map[string]string
+	started    time.Time // the time to live counts from here, as that of the first chunk does
 }
 
 // put stores a file, appends to one, or makes a directory.
@@ -49,7 +50,7 @@ func (f *Filer) put(w http.ResponseWriter, r *http.Request, path store.Path, dir
 		f.makeDir(w, r, path)
 		return
 	}
-	q := &request{path: path}
+	q := &request{path: path, started: f.now()}
 	err := f.parse(q, r)
 	var old *Entry
 	var version store.Version
@@ -342,7 +343,7 @@ func (f *Filer) compose(q *request, mime string, in *ingested, old *Entry) (*Ent
 	e := &Entry{Mtime: now, Crtime: now, Mode: q.mode, Mime: mime + in.mime, Replication: q.place.replication,
 		Collection: q.place.collection, TTL: q.ttl, MD5: in.md5[:], Extended: q.tags, Chunks: in.chunks}
 	if d := q.ttl.Duration(); d > 0 {
-		e.Expires = now.Add(d).Unix()
+		e.Expires = q.started.Add(d).Unix()
 	}
 	if old != nil {
 		e.Crtime, e.UID, e.GID = old.Crtime, old.UID, old.GID
