@@ -40,6 +40,8 @@ const (
 	// maxBatch and maxBatchBytes bound one transaction.
 	maxBatch, maxBatchBytes = 1024, 16 << 20
 	lockWait                = 2 * time.Second
+	maxGather               = 5 * time.Millisecond
+	enough                  = 16 // changes that share a commit: more of them save little
 )
 
 var (
@@ -109,9 +111,15 @@ func Open(dir string, opts store.Options) (*Store, error) {
 	return s, nil
 }
 
-// commit is the committer.
+// commit is the committer. It takes all that waits. Where several callers change things again and again, they end up
+// in turns that just miss each other, each with syncs of its own; so it waits for as many as there were a moment ago,
+// no longer than two commits take, and soon they come together. Who is alone never waits.
 func (s *Store) commit() {
 	batch := make([]*change, 0, maxBatch)
+	var expected int // callers that are about to come
+	var took time.Duration
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
 	for {
 		select {
 		case c := <-s.changes:
@@ -125,17 +133,32 @@ func (s *Store) commit() {
 				return
 			}
 		}
+		timer.Reset(min(2*took, maxGather))
 		size := batch[0].size
 	gather:
 		for len(batch) < maxBatch && size < maxBatchBytes {
 			select {
 			case c := <-s.changes:
 				batch, size = append(batch, c), size+c.size
+				continue
 			default:
+			}
+			if len(batch) >= expected {
+				break
+			}
+			select {
+			case c := <-s.changes:
+				batch, size = append(batch, c), size+c.size
+			case <-timer.C:
+				break gather
+			case <-s.quit:
 				break gather
 			}
 		}
+		begun := time.Now()
 		s.apply(batch)
+		took = time.Since(begun)
+		expected = min(len(batch)+len(s.changes), enough)
 		clear(batch)
 		batch = batch[:0]
 	}
