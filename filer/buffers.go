@@ -19,14 +19,14 @@ const (
 
 // buffers is the memory of all chunks in flight. Whoever holds none waits for his turn; whoever holds one and wants
 // a larger or another one only gets it if it is there at once, so nobody who holds something waits, and there is
-// always progress. A quarter of the memory may lie ready for reuse besides.
+// always progress. What is given back lies ready for reuse, and with what is in use never makes more than 1.25 times the total.
 type buffers struct {
 	room  *semaphore.Weighted
 	total int64
 
-	mu     sync.Mutex
-	spare  map[int][][]byte // by capacity
-	spared int64            // bytes in spare
+	mu        sync.Mutex
+	spare     map[int][][]byte // by capacity
+	allocated int64            // bytes in use and in spare
 }
 
 func newBuffers(total int64) *buffers {
@@ -59,15 +59,20 @@ func (p *buffers) try(n int) []byte {
 
 func (p *buffers) make(n int) []byte {
 	p.mu.Lock()
-	list := p.spare[n]
-	if len(list) > 0 {
-		b := list[len(list)-1]
+	defer p.mu.Unlock()
+	if list := p.spare[n]; len(list) > 0 {
 		p.spare[n] = list[:len(list)-1]
-		p.spared -= int64(n)
-		p.mu.Unlock()
-		return b
+		return list[len(list)-1]
 	}
-	p.mu.Unlock()
+	p.allocated += int64(n)
+	for size, list := range p.spare { // any of another size makes room
+		for len(list) > 0 && p.allocated > p.total+p.total/4 {
+			list[len(list)-1] = nil
+			list = list[:len(list)-1]
+			p.allocated -= int64(size)
+		}
+		p.spare[size] = list
+	}
 	return make([]byte, n)
 }
 
@@ -75,12 +80,7 @@ func (p *buffers) make(n int) []byte {
 func (p *buffers) put(b []byte) {
 	b = b[:cap(b)]
 	p.mu.Lock()
-	if p.spared+int64(len(b)) > p.total/4 {
-		clear(p.spare) // sizes that nobody asks for any more must not stay for ever
-		p.spared = 0
-	}
 	p.spare[len(b)] = append(p.spare[len(b)], b)
-	p.spared += int64(len(b))
 	p.mu.Unlock()
 	p.room.Release(int64(len(b)))
 }

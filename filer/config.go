@@ -23,7 +23,7 @@ type Config struct {
 	Replication string // the same; "" leaves it to the masters
 
 	ChunkBytes        int64 // files are cut into chunks of this size; 4 MiB
-	BufferBytes       int64 // memory of all chunks in flight; 48 MiB, and at least three chunks
+	BufferBytes       int64 // memory of all chunks in flight; 32 MiB, and at least three chunks
 	RedirectOnRead    bool  // send readers of files of one chunk to the volume server
 	DisableDirListing bool
 	DirListLimit      int           // entries in one page of a listing at most; 10,000
@@ -54,7 +54,7 @@ type Deps struct {
 
 const (
 	defaultChunkBytes  = 4 << 20
-	defaultBufferBytes = 48 << 20
+	defaultBufferBytes = 32 << 20
 	maxChunkBytes      = 256 << 20
 )
 
