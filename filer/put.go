@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -330,7 +331,7 @@ func (f *Filer) compose(q *request, mime string, in *ingested, old *Entry) (*Ent
 	if q.append && old != nil {
 		e := *old
 		e.Mtime = now
-		e.Chunks = append(old.Chunks[:len(old.Chunks):len(old.Chunks)], in.chunks...)
+		e.Chunks = slices.Concat(old.Chunks, in.chunks)
 		switch {
 		case len(old.Chunks) == 0:
 			e.MD5 = in.md5[:]

@@ -56,7 +56,9 @@ func (f *Filer) serve(ctx context.Context, ln net.Listener) error {
 		f.log.Warn("cutting off requests that did not end in time")
 		_ = server.Close()
 	}
-	<-done // http.ErrServerClosed
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
 	return nil
 }
 

@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	boltErrors "go.etcd.io/bbolt/errors"
 
 	"weed/filer/store"
 )
@@ -86,7 +87,7 @@ func Open(dir string, opts store.Options) (*Store, error) {
 	}
 	path := filepath.Join(dir, fileName)
 	db, err := bbolt.Open(path, 0o644, &bbolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, boltErrors.ErrTimeout) {
 		return nil, fmt.Errorf("open %s: another filer uses it", path)
 	}
 	if err != nil {
@@ -234,7 +235,7 @@ func (s *Store) view(ctx context.Context, do func(*bbolt.Tx) error) error {
 		return err
 	}
 	err := s.db.View(do)
-	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, boltErrors.ErrDatabaseNotOpen) {
 		return store.ErrClosed
 	}
 	return err
