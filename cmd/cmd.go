@@ -80,7 +80,7 @@ func newRoot() *cobra.Command {
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(cmd.OutOrStdout(), cmd) })
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newMaster(), newVolume(), newServer(), newBenchmark(),
+	root.AddCommand(newMaster(), newVolume(), newFiler(), newServer(), newBenchmark(),
 		newUpload(), newDownload(), newDelete(), newBackup(), newCompact(), newExport(), newFix(), newShell(), newVersion())
 	root.InitDefaultHelpCmd()
 	return root

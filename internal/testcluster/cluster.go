@@ -95,6 +95,16 @@ func (c *Cluster) StartVolumeAt(at Place, flags ...string) *Server {
 	return s
 }
 
+// StartFiler starts a filer for the masters that are there, with an empty -dir.
+func (c *Cluster) StartFiler(flags ...string) *Server {
+	c.t.Helper()
+	var masters []string
+	for _, m := range c.Masters {
+		masters = append(masters, m.Addr)
+	}
+	return c.start(FreePlace(c.t), "filer", "-dir", append([]string{"-master=" + strings.Join(masters, ",")}, flags...))
+}
+
 func (c *Cluster) start(at Place, command, dirFlag string, flags []string) *Server {
 	c.t.Helper()
 	home := c.t.TempDir()

@@ -1,0 +1,243 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"weed/filer/store"
+)
+
+// effect does what goes along with a change of a record. It changes nothing if it fails with store.ErrClaimLost.
+func (t *txn) effect(e store.Effects) error {
+	if err := t.use(e.Uses); err != nil {
+		return err
+	}
+	return t.addDrops(e.Drops)
+}
+
+// use marks fids as used, all or none.
+func (t *txn) use(uses []store.Use) error {
+	if len(uses) == 0 {
+		return nil
+	}
+	bits := make(map[string][]byte, 1)
+	for _, u := range uses {
+		b, ok := bits[u.Claim]
+		if !ok {
+			b = bytes.Clone(t.used.Get([]byte(u.Claim)))
+			bits[u.Claim] = b
+		}
+		if u.Index < 0 || u.Index/8 >= len(b) || isSet(b, u.Index) {
+			return fmt.Errorf("claim %s: %w", u.Claim, store.ErrClaimLost)
+		}
+		set(b, u.Index)
+	}
+	for id, b := range bits {
+		if err := t.used.Put([]byte(id), b); err != nil {
+			return broken(err)
+		}
+	}
+	return nil
+}
+
+func isSet(bits []byte, i int) bool { return bits[i/8]&(1<<(i%8)) != 0 }
+func set(bits []byte, i int)        { bits[i/8] |= 1 << (i % 8) }
+
+func (t *txn) addDrops(fids []string) error {
+	for _, fid := range fids {
+		n, err := t.drops.NextSequence()
+		if err == nil {
+			err = t.drops.Put(key64(n), []byte(fid))
+		}
+		if err != nil {
+			return broken(err)
+		}
+	}
+	return nil
+}
+
+// Drops implements store.Store.
+func (s *Store) Drops(ctx context.Context, after string, limit int) (list []store.Drop, err error) {
+	var from uint64
+	if after != "" {
+		if from, err = strconv.ParseUint(after, 16, 64); err != nil {
+			return nil, fmt.Errorf("%q is the ID of no drop", after)
+		}
+	}
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		cursor := tx.Bucket(dropsBucket).Cursor()
+		for k, v := cursor.Seek(key64(from + 1)); k != nil && len(list) < limit; k, v = cursor.Next() {
+			list = append(list, store.Drop{ID: fmt.Sprintf("%016x", binary.BigEndian.Uint64(k)), FID: string(v)})
+		}
+		return nil
+	})
+	return list, err
+}
+
+// AddDrops implements store.Store.
+func (s *Store) AddDrops(ctx context.Context, fids []string) error {
+	return s.change(ctx, 32*len(fids), func(t *txn) error { return t.addDrops(fids) })
+}
+
+// Dropped implements store.Store.
+func (s *Store) Dropped(ctx context.Context, drops []store.Drop) error {
+	return s.change(ctx, 16*len(drops), func(t *txn) error {
+		for _, d := range drops {
+			n, err := strconv.ParseUint(d.ID, 16, 64)
+			if err != nil {
+				continue // it is not there
+			}
+			if err := t.drops.Delete(key64(n)); err != nil {
+				return broken(err)
+			}
+		}
+		return nil
+	})
+}
+
+// AddClaim implements store.Store.
+func (s *Store) AddClaim(ctx context.Context, claim store.Claim) error {
+	if claim.Count < 1 || claim.Count > store.MaxClaimFIDs {
+		return fmt.Errorf("claim of %d fids: give 1 to %d", claim.Count, store.MaxClaimFIDs)
+	}
+	text, err := json.Marshal(claim)
+	if err != nil {
+		return fmt.Errorf("encode a claim: %w", err)
+	}
+	bits := make([]byte, (claim.Count+7)/8)
+	for i := claim.Count; i < 8*len(bits); i++ {
+		set(bits, i) // there is no such fid
+	}
+	return s.change(ctx, len(text), func(t *txn) error {
+		if t.claims.Get([]byte(claim.ID)) != nil {
+			return errors.New("a claim of this ID is there already")
+		}
+		if err := t.used.Put([]byte(claim.ID), bits); err != nil {
+			return broken(err)
+		}
+		return broken(t.claims.Put([]byte(claim.ID), text))
+	})
+}
+
+// eachClaim calls visit for all claims.
+func eachClaim(claims *bbolt.Bucket, visit func(store.Claim) error) error {
+	return claims.ForEach(func(k, v []byte) error {
+		var c store.Claim
+		if err := json.Unmarshal(v, &c); err != nil {
+			return fmt.Errorf("claim %q: %w", k, err)
+		}
+		return visit(c)
+	})
+}
+
+// RenewClaims implements store.Store.
+func (s *Store) RenewClaims(ctx context.Context, owner string, until time.Time) error {
+	return s.change(ctx, 1024, func(t *txn) error {
+		var mine []store.Claim
+		err := eachClaim(t.claims, func(c store.Claim) error {
+			if c.Owner == owner {
+				mine = append(mine, c)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, c := range mine {
+			c.Until = until
+			text, err := json.Marshal(c)
+			if err == nil {
+				err = t.claims.Put([]byte(c.ID), text)
+			}
+			if err != nil {
+				return broken(err)
+			}
+		}
+		return nil
+	})
+}
+
+// Claims implements store.Store.
+func (s *Store) Claims(ctx context.Context) (list []store.Claim, err error) {
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		return eachClaim(tx.Bucket(claimsBucket), func(c store.Claim) error {
+			list = append(list, c)
+			return nil
+		})
+	})
+	return list, err
+}
+
+// claim returns a claim and its bits, a copy; ok is false if it is gone.
+func (t *txn) claim(id string) (c store.Claim, bits []byte, ok bool, err error) {
+	text := t.claims.Get([]byte(id))
+	if text == nil {
+		return c, nil, false, nil
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		return c, nil, false, fmt.Errorf("claim %q: %w", id, err)
+	}
+	return c, bytes.Clone(t.used.Get([]byte(id))), true, nil
+}
+
+// fidAt returns the i-th fid of a claim.
+func fidAt(c store.Claim, i int) string {
+	if i == 0 {
+		return c.FID
+	}
+	return c.FID + "_" + strconv.Itoa(i)
+}
+
+// Abandon implements store.Store.
+func (s *Store) Abandon(ctx context.Context, uses []store.Use) error {
+	return s.change(ctx, 64*len(uses), func(t *txn) error {
+		for _, u := range uses {
+			c, bits, ok, err := t.claim(u.Claim)
+			if err != nil {
+				return broken(err)
+			}
+			if !ok || u.Index < 0 || u.Index >= c.Count || isSet(bits, u.Index) {
+				continue
+			}
+			set(bits, u.Index)
+			if err := t.used.Put([]byte(u.Claim), bits); err != nil {
+				return broken(err)
+			}
+			if err := t.addDrops([]string{fidAt(c, u.Index)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// ReleaseClaim implements store.Store.
+func (s *Store) ReleaseClaim(ctx context.Context, id string, first int) error {
+	return s.change(ctx, 32*max(first, 1), func(t *txn) error {
+		c, bits, ok, err := t.claim(id)
+		if err != nil || !ok {
+			return err
+		}
+		var drops []string
+		for i := range min(first, c.Count) {
+			if !isSet(bits, i) {
+				drops = append(drops, fidAt(c, i))
+			}
+		}
+		if err := t.claims.Delete([]byte(id)); err != nil {
+			return broken(err)
+		}
+		if err := t.used.Delete([]byte(id)); err != nil {
+			return broken(err)
+		}
+		return t.addDrops(drops)
+	})
+}
