@@ -13,7 +13,7 @@ import (
 
 const (
 	// maxBatchBytes and maxBatchOps bound one commit, so that a burst does not make the first in it wait
-	// for the last. The count must fit batchMask.
+	// for the last. The numbers must fit batchMask.
 	maxBatchBytes = 8 << 20
 	maxBatchOps   = 1024
 	// copyLimit is the size from which on data is written from where it lies instead of being copied into
@@ -27,9 +27,9 @@ const (
 // them with as few writes as can be, syncs once if the policy says so, publishes them in the index, and
 // answers them all. So a lone operation pays one sync, and a hundred that come together share one.
 //
-// The needles of one commit carry consecutive timestamps: the time of the commit with its low 12 bits
-// replaced by the needle's number in it. Commits never share the upper bits. Recovery reads from that which
-// needles were written together (see scanTail).
+// The needles of one commit carry timestamps that tell so: the time of the commit with its low 12 bits replaced by
+// the needle's number in it (see batchNumber). Commits never share the upper bits. Recovery reads from that
+// which needles were written together (see scanTail).
 type committer struct {
 	v       *Volume
 	idx     *idxWriter
@@ -265,7 +265,7 @@ func (c *committer) accept(batch []*operation) (end int64) {
 		if op.err = c.admit(op, end); op.err != nil {
 			continue
 		}
-		at := ns + uint64(len(c.accepted))
+		at := ns + batchNumber(len(c.accepted))
 		op.rec.stamp(at)
 		if c.v.superblock.Version == Version3 {
 			op.needle.AppendAtNs = at

@@ -213,7 +213,7 @@ func TestOneCommit(t *testing.T) {
 	for _, disk := range []*vfs.Mem{disk, killed} {
 		records := logRecords(Version3, readTestFile(t, disk, testBase+".dat"))
 		for i, r := range records[2:] {
-			if r.appendAtNs&batchMask != uint64(i) || r.appendAtNs&^batchMask != records[2].appendAtNs&^batchMask {
+			if r.appendAtNs&batchMask != batchNumber(i) || r.appendAtNs&^batchMask != records[2].appendAtNs&^batchMask {
 				t.Errorf("record %d was written at %x", i, r.appendAtNs)
 			}
 		}

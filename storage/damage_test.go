@@ -364,7 +364,7 @@ func TestTornCommit(t *testing.T) {
 			place[r.key] = r
 		}
 	}
-	if place[2].appendAtNs+1 != place[3].appendAtNs || place[1000].appendAtNs&^batchMask == place[2].appendAtNs&^batchMask {
+	if place[2].appendAtNs+2 != place[3].appendAtNs || place[1000].appendAtNs&^batchMask == place[2].appendAtNs&^batchMask {
 		t.Fatal("the needles do not share a commit")
 	}
 	zero := func(f volumeFiles, from, to int64) volumeFiles {
@@ -416,6 +416,37 @@ func TestTornCommit(t *testing.T) {
 		wantOutcome(t, f, map[blob.Key][]byte{1: payload(1, 2000), 2: payload(2, 100)},
 			outcome{damaged: true, length: int64(len(f.dat)), keys: map[blob.Key]fate{1: corrupt}})
 	})
+}
+
+// TestTornTimestamp loses a sector of a commit, and the one in which the timestamp of its last needle ends, for each
+// number of bytes of it that may lie there.
+func TestTornTimestamp(t *testing.T) {
+	for behind := range timestampSize - 1 {
+		behind := int64(behind + 1)
+		disk := vfs.NewMem()
+		s, v := createTestVolume(t, disk, Config{})
+		live := map[blob.Key][]byte{1000: payload(1000, 50), 1: payload(1, 300)}
+		mustPut(t, v, 1, live[1])
+		size, at := 2000, v.SizeBytes()+recordLength(Version3, 4+50+1)+recordLength(Version3, 4+1500+1)
+		trailer := func() int64 { return at + needleHeaderSize + 4 + int64(size) + 1 + checksumSize + timestampSize }
+		for trailer()%sectorSize != behind {
+			size++
+		}
+		together(t, disk, v, func() { mustPut(t, v, 2, payload(2, 1500)) }, func() { mustPut(t, v, 3, payload(3, size)) })
+		waitIdle(v)
+		f := readVolumeFiles(t, disk)
+		closeStore(t, s)
+		records := logRecords(Version3, f.dat)
+		first, last := records[2], records[3]
+		if end := last.offset + needleHeaderSize + int64(last.size) + checksumSize + timestampSize; end != trailer() {
+			t.Fatalf("the needle's time ends at %d, not at %d", end, trailer())
+		}
+		f.idx = nil
+		hole := (first.offset + sectorSize) &^ (sectorSize - 1)
+		clear(f.dat[hole : hole+sectorSize])
+		clear(f.dat[trailer()-behind:])
+		wantOutcome(t, f, live, outcome{length: first.offset, keys: map[blob.Key]fate{2: gone, 3: gone}})
+	}
 }
 
 // TestIndexFile damages the index file alone: nothing is lost.

@@ -87,8 +87,8 @@ func drawExample(dat, idx *drawing) string {
 	return ""
 }
 
-// goldenNs is the time of the i-th commit in the volume v3: one per second, counted in units of 4096 ns.
-func goldenNs(i int64) uint64 { return uint64((1700000000+i)*1e9) &^ 0xfff }
+// goldenNs is the time of the i-th commit in the volume v3, each of one needle: one per second.
+func goldenNs(i int64) uint64 { return uint64((1700000000+i)*1e9)&^batchMask | batchNumber(0) }
 
 func drawV3(dat, idx *drawing) string {
 	dat.superblock(3, 12, "\x03\x03", 0, nil)

@@ -92,7 +92,7 @@ func TestSizeFieldFits(t *testing.T) {
 	if largest := int64(4 + MaxDataSizeBytes + maxAttributesLength); largest > math.MaxInt32 {
 		t.Errorf("a needle of %d bytes", largest)
 	}
-	if maxBatchOps > batchMask+1 {
+	if batchNumber(maxBatchOps-1) > batchMask {
 		t.Error("a commit of more needles than its timestamps can count")
 	}
 }

@@ -50,7 +50,7 @@ type Needle struct {
 
 	// Checksum is the CRC32-C of Data. Set by reads and by Put.
 	Checksum uint32
-	// AppendAtNs is the time of the append in unix nanoseconds; its low 12 bits count the needles of one
+	// AppendAtNs is the time of the append in unix nanoseconds; its low 12 bits number the needles of one
 	// commit. Set by reads and by Put; 0 in volumes of versions 1 and 2.
 	AppendAtNs uint64
 }

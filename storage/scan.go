@@ -16,8 +16,15 @@ const scanWindowSize = 1 << 20
 // sectorSize is the unit in which a disk persists: after a power cut a sector is there or it is not.
 const sectorSize = 512
 
-// batchMask selects the bits of a needle's timestamp that count within one commit.
+// batchMask selects the bits of a needle's timestamp that number it within its commit.
 const batchMask = 1<<12 - 1
+
+// batchNumber is what the i-th needle of a commit, i < 2048, has in the bits of batchMask: odd, so that the last byte of a
+// timestamp is never zero. Where it lies in a sector that was never written, that shows.
+func batchNumber(i int) uint64 { return uint64(2*i + 1) }
+
+// beginsBatch tells whether a needle may be the first of its commit.
+func beginsBatch(appendAtNs uint64) bool { return appendAtNs&batchMask <= batchNumber(0) }
 
 // logRecord is one record met by a scan.
 type logRecord struct {
@@ -46,8 +53,9 @@ type logScanner struct {
 	n       int   // valid bytes in buf
 	work    int64 // bytes read, and bytes of bad data whose checksum was computed
 
-	// batched says that the timestamps count within a commit as ours do.
-	batched bool
+	// batched says that the timestamps number the needles of a commit as ours do, from offset batchedFrom on.
+	batched     bool
+	batchedFrom int64
 	// elsewhere says that other servers hold all that was acknowledged; unsynced, that what lies behind the clean
 	// mark was written without syncs.
 	elsewhere, unsynced bool
@@ -121,13 +129,23 @@ func (s *logScanner) check(at int64) (logRecord, verdict, error) {
 		}
 	}
 	r.appendAtNs = n.AppendAtNs
-	if s.version == Version3 && r.appendAtNs == 0 {
+	if s.version == Version3 && (r.appendAtNs == 0 || s.halfStamped(r)) {
 		return r, recordBad, nil // its last sector never reached the disk
 	}
 	if lost, err := s.lostUnseen(r, dataSize); lost || err != nil {
 		return r, recordBad, err
 	}
 	return r, recordGood, nil
+}
+
+// halfStamped tells whether a sector begins within a record's timestamp, and nothing of the timestamp is in it.
+func (s *logScanner) halfStamped(r logRecord) bool {
+	if !s.batched || r.offset < s.batchedFrom {
+		return false
+	}
+	end := r.offset + needleHeaderSize + int64(r.size) + checksumSize + timestampSize
+	behind := end % sectorSize // bytes of it in the sector in which it ends
+	return behind > 0 && behind < timestampSize && r.appendAtNs<<(64-8*behind) == 0
 }
 
 // lostUnseen looks for sectors that were never written in the parts of a record that no checksum covers.

@@ -18,8 +18,8 @@ type tail struct {
 // kill can only have torn the last commit, of which nobody was told. What looks like that is cut off:
 //   - a record that the end of the file cuts short, or a bad one that ends there, with nothing good behind;
 //   - a stretch with sectors that were never written (zeros), with nothing good behind but records of the
-//     same commit. The low bits of a timestamp count within a commit (see committer): a first good record
-//     with a count above zero tells that its commit began in the stretch.
+//     same commit. The low bits of a timestamp number the needles of a commit (see committer): a first good record
+//     that is not its commit's first tells that the commit began in the stretch.
 //
 // The log of a copy whose content is elsewhere, too, may have several commits that were never durable: it takes what
 // it lacks as fast as it comes. There any stretch that was never written is cut, with what is behind it, and if
@@ -29,6 +29,7 @@ type tail struct {
 // is reported, the good records behind it are still found, and nothing is cut, there or further on.
 func (s *logScanner) scanTail(from, durable int64, apply func(r logRecord, good bool)) (tail, error) {
 	t := tail{end: s.end}
+	s.batchedFrom = durable
 	for at := from; at < s.end; {
 		r, v, err := s.check(at)
 		if err != nil {
@@ -88,7 +89,7 @@ func (s *logScanner) torn(r logRecord, v verdict, next logRecord, found bool) (b
 	if err != nil || !holes || !found || s.elsewhere {
 		return holes, err
 	}
-	if !s.batched || s.version != Version3 || next.appendAtNs&batchMask == 0 {
+	if !s.batched || s.version != Version3 || beginsBatch(next.appendAtNs) {
 		return false, nil
 	}
 	return s.oneBatchUntilEnd(next)
