@@ -17,9 +17,9 @@ type storeFlags struct {
 	dir    string
 }
 
-func (f *storeFlags) register(flags *pflag.FlagSet, prefix string) {
+func (f *storeFlags) register(flags *pflag.FlagSet, prefix, dir, dirUsage string) {
 	f.prefix = prefix
-	flags.StringVar(&f.dir, prefix+"dir", "./filer", "The `directory` that holds the tree; it is created.")
+	flags.StringVar(&f.dir, prefix+"dir", dir, dirUsage)
 }
 
 func (f *storeFlags) check() error {

@@ -18,13 +18,16 @@ func newServer() *cobra.Command {
 		common  nodeFlags
 		masters masterFlags
 		volumes volumeFlags
+		filers  filerFlags
+		stores  storeFlags
 		dirs    string
+		isFiler bool
 	)
 	command := &cobra.Command{
 		Use:   "server [flags]",
-		Short: "Run a master and a volume server in one process.",
-		Long: "Run a master and a volume server in one process: a whole store for one machine. Flags of one of the two " +
-			"begin with its name. SIGTERM drains both.",
+		Short: "Run a master, a volume server and, with -filer, a filer in one process.",
+		Long: "Run a master, a volume server and, with -filer, a filer in one process: a whole store for one machine. " +
+			"Flags of one of them begin with its name. SIGTERM drains all.",
 		Example: "weed server -dir=./data -volume.max=20",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,20 +35,34 @@ func newServer() *cobra.Command {
 				common.whiteList += "," + common.ip
 			}
 			n, nodeErr := common.parse()
-			if paths := splitList(dirs); masters.mdir == "" && len(paths) > 0 {
+			paths := splitList(dirs)
+			if masters.mdir == "" && len(paths) > 0 {
 				masters.mdir = filepath.Join(paths[0], "master")
 			}
 			m, masterErr := masters.config(n)
 			v, volumeErr := volumes.config(n, dirs, []string{m.Address})
-			if err := errors.Join(nodeErr, masterErr, volumeErr); err != nil {
+			f, filerErr := filers.config(n, []string{m.Address})
+			if stores.dir == "" && len(paths) > 0 {
+				stores.dir = filepath.Join(paths[0], "filer")
+			}
+			if err := errors.Join(nodeErr, masterErr, volumeErr, filerErr); err != nil {
 				return err
 			}
 			// They share the limit of open files.
-			m.MaxConns = httpx.DefaultMaxConns() / 2
-			v.MaxConns = m.MaxConns
+			parts := 2
+			if isFiler {
+				parts = 3
+			}
+			m.MaxConns = httpx.DefaultMaxConns() / parts
+			v.MaxConns, f.MaxConns = m.MaxConns, m.MaxConns
 			return serve(cmd, &common.profiles, func(ctx context.Context, logger *slog.Logger) error {
 				v.Logger = logger
-				return runBoth(ctx, m, v)
+				if !isFiler {
+					return runBoth(ctx, m, v)
+				}
+				return runWithFiler(ctx, m, v, func(ctx context.Context) error {
+					return withPortFlag(runFiler(ctx, f, &stores, logger), "filer.port")
+				})
 			})
 		},
 	}
@@ -53,6 +70,10 @@ func newServer() *cobra.Command {
 	masters.register(command.Flags(), "master.", "", "The `directory` of the master's own data, by default \"master\" "+
 		"in the first directory of -dir; it is created.")
 	volumes.register(command.Flags(), "volume.")
+	filers.register(command.Flags(), "filer.")
+	stores.register(command.Flags(), "filer.", "", "The `directory` that holds the filer's tree, by default \"filer\" in the "+
+		"first directory of -dir; it is created.")
+	command.Flags().BoolVar(&isFiler, "filer", false, "Run a filer as well, on the port of -filer.port.")
 	command.Flags().StringVar(&dirs, "dir", "./data", dirUsage)
 	return command
 }
@@ -86,6 +107,23 @@ func runBoth(ctx context.Context, m master.Config, v volume.Config) error {
 	err = masterServer.Run(masterCtx)
 	stopVolume()
 	return errors.Join(err, <-volumeDone)
+}
+
+// runWithFiler runs a master, a volume server and a filer until ctx ends or one of them fails. The filer drains first.
+func runWithFiler(ctx context.Context, m master.Config, v volume.Config, runFiler func(context.Context) error) error {
+	filerCtx, stopFiler := context.WithCancel(ctx)
+	defer stopFiler()
+	othersCtx, stopOthers := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopOthers()
+
+	othersDone := make(chan error, 1)
+	go func() {
+		othersDone <- runBoth(othersCtx, m, v)
+		stopFiler()
+	}()
+	err := runFiler(filerCtx)
+	stopOthers()
+	return errors.Join(err, <-othersDone)
 }
 
 // withPortFlag makes an error that is about a port name the flag which chose it.

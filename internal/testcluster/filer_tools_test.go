@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
 	"weed/client"
 	"weed/client/filer"
 	"weed/internal/testcluster"
@@ -217,3 +219,30 @@ func TestFilerClient(t *testing.T) {
 type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("broken") }
+
+// TestServerWithFiler runs all three servers in one process, and again on the same directory.
+func TestServerWithFiler(t *testing.T) {
+	t.Parallel()
+	c := testcluster.New(t)
+	address := testcluster.FreeAddr(t)
+	_, port, _ := net.SplitHostPort(address)
+	_, v := c.StartServer("-volume.max=20", "-filer=true", "-filer.port="+port)
+	c.WaitWritable()
+	url := "http://" + address + "/foo/hello.txt"
+	up := func() error {
+		return testcluster.Do(http.MethodGet, "http://"+address+"/readyz", "").Want(http.StatusOK)
+	}
+	testcluster.WaitFor(t, "the filer is ready", up)
+	expect(t, http.StatusCreated, "*", http.MethodPut, url, hello)
+	if code := v.Term(); code != 0 {
+		t.Errorf("exit code %d after SIGTERM", code)
+	}
+	v.Restart()
+	testcluster.WaitFor(t, "the filer is ready", up)
+	testcluster.WaitFor(t, "the file can be read", func() error {
+		return testcluster.Do(http.MethodGet, url, "").Want(http.StatusOK)
+	})
+	if files(t, v.Dir, "filer/*") == nil {
+		t.Error("the filer's tree is not below -dir")
+	}
+}
