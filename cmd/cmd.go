@@ -81,7 +81,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newMaster(), newVolume(), newFiler(), newServer(), newBenchmark(),
-		newUpload(), newDownload(), newDelete(), newBackup(), newCompact(), newExport(), newFix(), newShell(), newVersion())
+		newUpload(), newDownload(), newDelete(), newBackup(), newCompact(), newExport(), newFix(), newShell(), newFilerCopy(), newVersion())
 	root.InitDefaultHelpCmd()
 	return root
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weed/client"
+	"weed/client/filer"
 	"weed/internal/shell"
 )
 
@@ -19,7 +20,7 @@ import (
 const orderPatience = 10 * time.Minute
 
 func newShell() *cobra.Command {
-	var masters, script string
+	var masters, filerAddress, script string
 	command := &cobra.Command{
 		Use:   "shell [flags]",
 		Short: "Look at a cluster and change it, by commands that are typed, piped in or given with -c.",
@@ -43,7 +44,15 @@ func newShell() *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, c.Close()) }()
-			cfg := shell.Config{Client: c, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(), Nearest: nearest}
+			if err := checkHostPort("filer", filerAddress); err != nil {
+				return err
+			}
+			fs, err := filer.New(filer.Config{Address: filerAddress})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, fs.Close()) }()
+			cfg := shell.Config{Client: c, Filer: fs, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(), Nearest: nearest}
 			if cmd.Flags().Changed("c") {
 				err = runScript(cmd.Context(), cfg, script)
 			} else if shell.IsTerminal() {
@@ -59,6 +68,7 @@ func newShell() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.StringVar(&masters, "master", "localhost:9333", "A comma `list` of the masters, each as host:port; any of them will do.")
+	flags.StringVar(&filerAddress, "filer", "localhost:8888", "The `host:port` of the filer whose tree the fs commands are about.")
 	flags.StringVar(&script, "c", "", "Run these `commands`, separated by semicolons, instead of reading any.")
 	return command
 }

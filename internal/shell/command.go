@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"weed/client"
+	"weed/client/filer"
 )
 
 // Spec is what is known of a command without calling it.
@@ -39,6 +40,7 @@ type Source func(ctx context.Context, e *Env) ([]string, error)
 // Env is what a command works with.
 type Env struct {
 	Client *client.Client
+	Filer  *filer.Client
 	Out    io.Writer // for what the command found out
 	Err    io.Writer // for what else there is to say
 	// Ask puts a question to a person and returns the answer; nil where there is nobody to ask.

@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"weed/client"
+	"weed/client/filer"
 )
 
 // Config says what a Shell works with.
 type Config struct {
 	Client   *client.Client
+	Filer    *filer.Client // for the fs commands
 	Out, Err io.Writer
 	// Nearest makes suggestions for what is unknown; nil makes none.
 	Nearest Nearest
@@ -46,7 +48,7 @@ var errExit = errors.New("exit")
 // New returns a Shell with all commands. It makes no connection.
 func New(cfg Config) *Shell {
 	s := &Shell{specs: catalogue(), nearest: cfg.Nearest, pollEvery: cmp.Or(cfg.PollEvery, pollEvery)}
-	s.env = Env{Client: cfg.Client, Out: cfg.Out, Err: cfg.Err, shell: s}
+	s.env = Env{Client: cfg.Client, Filer: cfg.Filer, Out: cfg.Out, Err: cfg.Err, shell: s}
 	if cfg.Ask != nil {
 		s.env.Ask = func(ctx context.Context, question string) (string, error) {
 			return await(ctx, func() (string, error) { return cfg.Ask(question) })
@@ -57,7 +59,7 @@ func New(cfg Config) *Shell {
 
 // catalogue joins the commands of all nouns.
 func catalogue() []Spec {
-	specs := slices.Concat(generalCommands, clusterCommands, collectionCommands, serverCommands, volumeCommands, copyCommands, checkCommands, contentCommands)
+	specs := slices.Concat(generalCommands, clusterCommands, collectionCommands, serverCommands, volumeCommands, copyCommands, checkCommands, fsCommands, contentCommands)
 	slices.SortFunc(specs, func(a, b Spec) int { return strings.Compare(a.Name, b.Name) })
 	return specs
 }
