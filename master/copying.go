@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"weed/client"
 	"weed/internal/blob"
 	"weed/internal/wire"
@@ -316,7 +318,7 @@ func (t *term) bring(c *copying, v *state.Volume) error {
 		}
 	}
 	if !t.hasCopy(v.ID, to) {
-		if err := t.makeCopy(c, v); err != nil {
+		if made, err := t.makeCopy(c, v); !made {
 			return err
 		}
 	}
@@ -339,20 +341,24 @@ func (t *term) hasCopy(id blob.VolumeID, server string) bool {
 		slices.ContainsFunc(t.tree.Strays(id), func(s topology.Stray) bool { return s.At.URL == server })
 }
 
-// makeCopy orders the empty copy that is to be filled.
-func (t *term) makeCopy(c *copying, v *state.Volume) error {
+// makeCopy orders the empty copy that is to be filled. It is false without an error when there is none for now: the
+// server does not answer, or has a copy already of which it is about to tell, and which is not this copying's to delete.
+func (t *term) makeCopy(c *copying, v *state.Volume) (made bool, err error) {
 	order := wire.CreateVolume{ID: uint32(v.ID), Collection: v.Collection, Replication: v.Placement.String(), TTL: v.TTL.String(),
 		Revision: t.tree.Presence(v.ID, string(v.Primary)).Revision}
 	var info wire.VolumeInfo
-	err := t.order(string(c.to), wire.PathVolumeCreate, order, &info)
+	err = t.order(string(c.to), wire.PathVolumeCreate, order, &info)
 	var refused *client.StatusError
-	if errors.As(err, &refused) {
+	switch {
+	case errors.As(err, &refused) && refused.Status == fasthttp.StatusConflict:
+		c.does("%s: %s has a copy already, and has not told of it yet", c.why, c.to)
+		return false, nil
+	case refused != nil:
 		c.came(0, 0, t.deps.Now())
-		return fmt.Errorf("%s makes no copy: %s", c.to, refused.Message)
-	}
-	if err != nil {
+		return false, fmt.Errorf("%s makes no copy: %s", c.to, refused.Message)
+	case err != nil:
 		c.does("%s: %s does not answer", c.why, c.to)
-		return nil
+		return false, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -361,7 +367,7 @@ func (t *term) makeCopy(c *copying, v *state.Volume) error {
 		t.tree.Settle(t.deps.Now(), c.plan, []wire.VolumeInfo{info})
 		c.plan = nil
 	}
-	return nil
+	return true, nil
 }
 
 // takeOut has a member left out whose place another has taken, once all others have all that is committed.

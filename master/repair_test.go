@@ -151,6 +151,27 @@ func TestRepairMakesWayForTheOldCopy(t *testing.T) {
 	}
 }
 
+// A server that has a copy already, of which no heartbeat has told, has not failed: it becomes a member when it tells.
+func TestRepairMeetsCopyNotToldOf(t *testing.T) {
+	f := start(t, nil)
+	a, b, others := paired(f, 1)
+	c := others[0]
+	b.leave()
+	a.drop(1, b.url)
+	a.beat(false)
+	c.answers(wire.PathVolumeCreate, 409)
+	order := "/vol/replicate?volumeId=1&to=" + c.url
+	f.eventually("the copy to be met", func() bool {
+		return strings.Contains(f.post(order).want(t, 200, "").body, "has a copy already")
+	})
+	if copies := &f.m.term.Load().copies; copies.avoids(1, state.ServerID(c.url), f.clock.Now()) || slices.Contains(f.membersOf(1), c.url) {
+		t.Fatal("it is avoided, or a member already")
+	}
+	c.set(volumeInfo(1, "", func(i *wire.VolumeInfo) { i.ReplicaPlacement.SameRackCount = 1 }))
+	f.awaits(1, []*volumeServer{a, c})
+	c.answers(wire.PathVolumeCreate, 0)
+}
+
 // A configuration with a member whose copy has been given up does not come about.
 func TestGivenUpCopyBecomesNoMember(t *testing.T) {
 	f := start(t, nil)

@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -97,6 +98,8 @@ func (s *Server) runVacuum(ctx context.Context) {
 			_, job.err = s.store.Compact(job.id, storage.CompactOptions{Pace: pace, AsOf: time.Now()})
 			if job.err != nil {
 				s.cfg.Logger.Warn("a volume was not compacted", "volume", job.id, "error", job.err)
+			} else {
+				runtime.GC() // which closes the old log when nobody reads it any more, and so gives its room back
 			}
 			close(job.done)
 			s.beat.kick()
