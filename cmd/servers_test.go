@@ -112,7 +112,7 @@ func TestServerUsage(t *testing.T) {
 		{"volume -volumeSizeLimitMB=1", "weed volume: unknown flag -volumeSizeLimitMB; did you mean -fileSizeLimitMB?"},
 		{"volume -peers=x", "weed volume: unknown flag -peers; master has it"},
 		{"master -prot=1", "weed master: unknown flag -prot; did you mean -port?"},
-		{"server -port=1", "weed server: unknown flag -port; did you mean -master.port?"},
+		{"server -port=1", "weed server: unknown flag -port; did you mean -filer.port?"},
 		{"master extra", "weed master: unexpected argument \"extra\""},
 		{"volume -read.redirect false", "weed volume: unexpected argument \"false\"; the value of a switch is written"},
 		{"volume -dir", "weed volume: -dir needs a value"},
