@@ -125,7 +125,7 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 	if answer.StatusCode < 300 {
 		return answer, nil
 	}
-	defer answer.Body.Close() //nolint:errcheck // it is only read
+	defer answer.Body.Close()
 	return nil, refusal(answer, c.address+where.Path)
 }
 
@@ -160,7 +160,7 @@ func (c *Client) call(ctx context.Context, q request, into any) (http.Header, er
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Body.Close() //nolint:errcheck // it is only read
+	defer answer.Body.Close()
 	if into == nil {
 		_, err = io.Copy(io.Discard, io.LimitReader(answer.Body, maxErrorBytes))
 	} else {
