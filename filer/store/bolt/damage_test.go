@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"weed/filer/store"
+	"weed/filer/store/storetest"
 )
 
 // TestDamageStaysAlone: what can't be read fails the operations that need it, and no others.
@@ -19,7 +20,7 @@ func TestDamageStaysAlone(t *testing.T) {
 		if string(v) == "bad" {
 			return nil, unreadable
 		}
-		return fids(v)
+		return storetest.Options().FIDs(v)
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +44,7 @@ func TestDamageStaysAlone(t *testing.T) {
 	if swept, err := s.Sweep(ctx, 10); err != nil || swept.More {
 		t.Errorf("the next sweep: %+v, %v", swept, err)
 	}
-	if got := dropped(t, s); len(got) != 2 || got["f1"] != 1 || got["f2"] != 1 {
+	if got := storetest.Dropped(t, s); len(got) != 2 || got["f1"] != 1 || got["f2"] != 1 {
 		t.Errorf("drops %v", got)
 	}
 
