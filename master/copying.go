@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -280,7 +281,7 @@ func (t *term) advance(c *copying) (over bool, err error) {
 		c.mu.Unlock()
 		isMember := slices.Contains(v.Members, c.to)
 		switch {
-		case !isMember && (given || c.why.needless(v)):
+		case !isMember && (given || c.why.needless(v) || t.isGone(c)):
 			t.abandon(c)
 			return true, nil
 		case !isMember:
@@ -305,6 +306,12 @@ func (t *term) advance(c *copying) (over bool, err error) {
 	}
 }
 
+// isGone reports whether the copy that a copying is about is not there any more, as when a heartbeat from before its
+// deletion was late: it is not made anew, since another server may be the better one then.
+func (t *term) isGone(c *copying) bool {
+	return (c.why == forReturn || c.why == forAdopt) && t.tree.Serves(string(c.to)) && !t.hasCopy(c.id, string(c.to))
+}
+
 // bring has the primary bring a server to its log, after an empty copy has been made there. What fails for now is
 // tried again until the copying stalls.
 func (t *term) bring(c *copying, v *state.Volume) error {
@@ -316,7 +323,7 @@ func (t *term) bring(c *copying, v *state.Volume) error {
 		}
 	}
 	if !t.hasCopy(v.ID, to) {
-		if err := t.makeCopy(c, v); err != nil {
+		if there, err := t.makeCopy(c, v); err != nil || !there {
 			return err
 		}
 	}
@@ -339,19 +346,24 @@ func (t *term) hasCopy(id blob.VolumeID, server string) bool {
 		slices.ContainsFunc(t.tree.Strays(id), func(s topology.Stray) bool { return s.At.URL == server })
 }
 
-// makeCopy orders the empty copy that is to be filled.
-func (t *term) makeCopy(c *copying, v *state.Volume) error {
+// makeCopy orders the empty copy that is to be filled. It is there when the server has made it; a copy that the server
+// has already, and has yet to tell of, is waited for: it was not made for this, and may be a good one.
+func (t *term) makeCopy(c *copying, v *state.Volume) (there bool, err error) {
 	order := wire.CreateVolume{ID: uint32(v.ID), Collection: v.Collection, Replication: v.Placement.String(), TTL: v.TTL.String()}
 	var info wire.VolumeInfo
-	err := t.order(string(c.to), wire.PathVolumeCreate, order, &info)
+	err = t.order(string(c.to), wire.PathVolumeCreate, order, &info)
 	var refused *client.StatusError
-	if errors.As(err, &refused) {
+	if errors.As(err, &refused) && refused.Status == http.StatusConflict {
+		c.does("%s: %s has a copy that it has yet to report", c.why, c.to)
+		return false, nil
+	}
+	if refused != nil {
 		c.came(0, 0, t.deps.Now())
-		return fmt.Errorf("%s makes no copy: %s", c.to, refused.Message)
+		return false, fmt.Errorf("%s makes no copy: %s", c.to, refused.Message)
 	}
 	if err != nil {
 		c.does("%s: %s does not answer", c.why, c.to)
-		return nil
+		return false, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -360,7 +372,7 @@ func (t *term) makeCopy(c *copying, v *state.Volume) error {
 		t.tree.Settle(t.deps.Now(), c.plan, []wire.VolumeInfo{info})
 		c.plan = nil
 	}
-	return nil
+	return true, nil
 }
 
 // takeOut has a member left out whose place another has taken, once all others have all that is committed.

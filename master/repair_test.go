@@ -151,6 +151,47 @@ func TestRepairMakesWayForTheOldCopy(t *testing.T) {
 	}
 }
 
+// A server that has a copy already, and has yet to tell of it, has not failed: its report is waited for, and the copy
+// is not taken for one that was made for this.
+func TestCopyThatIsThereIsWaitedFor(t *testing.T) {
+	f := start(t, nil)
+	a, b, others := paired(f, 1)
+	c := others[0]
+	c.set(a.copies()[1])
+	a.locked(func() { a.stuck = true })
+	order := "/vol/move?volumeId=1&from=" + b.url + "&to=" + c.url
+	f.post(order).want(t, 200, `"done":false`)
+	f.eventually("the answer that the copy exists", func() bool {
+		return strings.Contains(f.post(order).body, "has a copy that it has yet to report")
+	})
+	copies := &f.m.term.Load().copies
+	open := copies.of(1)
+	open.mu.Lock()
+	made, tried := open.made, open.tried
+	open.mu.Unlock()
+	if made || tried || copies.avoids(1, state.ServerID(c.url), f.clock.Now()) {
+		t.Fatalf("made %v, tried %v, avoided", made, tried)
+	}
+	f.clock.advance(stallTimeout + time.Second)
+	for _, v := range []*volumeServer{a, b} {
+		v.beat(false)
+	}
+	f.eventually("the move to be given up", func() bool { kick(copies.due); return copies.of(1) == nil })
+	if c.holds() != 1 || c.made() != 0 || copies.avoids(1, state.ServerID(c.url), f.clock.Now()) {
+		t.Fatalf("%d copies, %d made, or the server is avoided", c.holds(), c.made())
+	}
+	a.locked(func() { a.stuck = false })
+	c.beat(true)
+	f.post(order).want(t, 500, "has a copy that it has yet to report") // says so once
+	f.post(order).want(t, 200, "")
+	f.eventually("the move to be done", func() bool {
+		for _, v := range []*volumeServer{a, b, c} {
+			v.beat(false)
+		}
+		return slices.Equal(f.membersOf(1), urlsOf(a, c)) && b.holds() == 0
+	})
+}
+
 // A configuration with a member whose copy has been given up does not come about.
 func TestGivenUpCopyBecomesNoMember(t *testing.T) {
 	f := start(t, nil)
