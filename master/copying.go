@@ -4,11 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/valyala/fasthttp"
 
 	"weed/client"
 	"weed/internal/blob"
@@ -282,7 +281,7 @@ func (t *term) advance(c *copying) (over bool, err error) {
 		c.mu.Unlock()
 		isMember := slices.Contains(v.Members, c.to)
 		switch {
-		case !isMember && (given || c.why.needless(v)):
+		case !isMember && (given || c.why.needless(v) || t.isGone(c)):
 			t.abandon(c)
 			return true, nil
 		case !isMember:
@@ -307,6 +306,12 @@ func (t *term) advance(c *copying) (over bool, err error) {
 	}
 }
 
+// isGone reports whether the copy that a copying is about is not there any more, as when a heartbeat from before its
+// deletion was late: it is not made anew, since another server may be the better one then.
+func (t *term) isGone(c *copying) bool {
+	return (c.why == forReturn || c.why == forAdopt) && t.tree.Serves(string(c.to)) && !t.hasCopy(c.id, string(c.to))
+}
+
 // bring has the primary bring a server to its log, after an empty copy has been made there. What fails for now is
 // tried again until the copying stalls.
 func (t *term) bring(c *copying, v *state.Volume) error {
@@ -318,7 +323,7 @@ func (t *term) bring(c *copying, v *state.Volume) error {
 		}
 	}
 	if !t.hasCopy(v.ID, to) {
-		if made, err := t.makeCopy(c, v); !made {
+		if there, err := t.makeCopy(c, v); err != nil || !there {
 			return err
 		}
 	}
@@ -341,22 +346,22 @@ func (t *term) hasCopy(id blob.VolumeID, server string) bool {
 		slices.ContainsFunc(t.tree.Strays(id), func(s topology.Stray) bool { return s.At.URL == server })
 }
 
-// makeCopy orders the empty copy that is to be filled. It is false without an error when there is none for now: the
-// server does not answer, or has a copy already of which it is about to tell, and which is not this copying's to delete.
-func (t *term) makeCopy(c *copying, v *state.Volume) (made bool, err error) {
-	order := wire.CreateVolume{ID: uint32(v.ID), Collection: v.Collection, Replication: v.Placement.String(), TTL: v.TTL.String(),
-		Revision: t.tree.Presence(v.ID, string(v.Primary)).Revision}
+// makeCopy orders the empty copy that is to be filled. It is there when the server has made it; a copy that the server
+// has already, and has yet to tell of, is waited for: it was not made for this, and may be a good one.
+func (t *term) makeCopy(c *copying, v *state.Volume) (there bool, err error) {
+	order := wire.CreateVolume{ID: uint32(v.ID), Collection: v.Collection, Replication: v.Placement.String(), TTL: v.TTL.String()}
 	var info wire.VolumeInfo
 	err = t.order(string(c.to), wire.PathVolumeCreate, order, &info)
 	var refused *client.StatusError
-	switch {
-	case errors.As(err, &refused) && refused.Status == fasthttp.StatusConflict:
-		c.does("%s: %s has a copy already, and has not told of it yet", c.why, c.to)
+	if errors.As(err, &refused) && refused.Status == http.StatusConflict {
+		c.does("%s: %s has a copy that it has yet to report", c.why, c.to)
 		return false, nil
-	case refused != nil:
+	}
+	if refused != nil {
 		c.came(0, 0, t.deps.Now())
 		return false, fmt.Errorf("%s makes no copy: %s", c.to, refused.Message)
-	case err != nil:
+	}
+	if err != nil {
 		c.does("%s: %s does not answer", c.why, c.to)
 		return false, nil
 	}

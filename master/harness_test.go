@@ -351,6 +351,10 @@ func (v *volumeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			answer(400, wire.Error{Error: "bad order"})
 			return
 		}
+		if _, held := v.volumes[order.ID]; held {
+			answer(409, wire.Error{Error: "it exists already"})
+			return
+		}
 		v.creates++
 		digit := func(i int) int { return int(order.Replication[i] - '0') }
 		info := wire.VolumeInfo{ID: order.ID, Collection: order.Collection, TTL: order.TTL, Version: 3,

@@ -151,25 +151,45 @@ func TestRepairMakesWayForTheOldCopy(t *testing.T) {
 	}
 }
 
-// A server that has a copy already, of which no heartbeat has told, has not failed: it becomes a member when it tells.
-func TestRepairMeetsCopyNotToldOf(t *testing.T) {
+// A server that has a copy already, and has yet to tell of it, has not failed: its report is waited for, and the copy
+// is not taken for one that was made for this.
+func TestCopyThatIsThereIsWaitedFor(t *testing.T) {
 	f := start(t, nil)
 	a, b, others := paired(f, 1)
 	c := others[0]
-	b.leave()
-	a.drop(1, b.url)
-	a.beat(false)
-	c.answers(wire.PathVolumeCreate, 409)
-	order := "/vol/replicate?volumeId=1&to=" + c.url
-	f.eventually("the copy to be met", func() bool {
-		return strings.Contains(f.post(order).want(t, 200, "").body, "has a copy already")
+	c.set(a.copies()[1])
+	a.locked(func() { a.stuck = true })
+	order := "/vol/move?volumeId=1&from=" + b.url + "&to=" + c.url
+	f.post(order).want(t, 200, `"done":false`)
+	f.eventually("the answer that the copy exists", func() bool {
+		return strings.Contains(f.post(order).body, "has a copy that it has yet to report")
 	})
-	if copies := &f.m.term.Load().copies; copies.avoids(1, state.ServerID(c.url), f.clock.Now()) || slices.Contains(f.membersOf(1), c.url) {
-		t.Fatal("it is avoided, or a member already")
+	copies := &f.m.term.Load().copies
+	open := copies.of(1)
+	open.mu.Lock()
+	made, tried := open.made, open.tried
+	open.mu.Unlock()
+	if made || tried || copies.avoids(1, state.ServerID(c.url), f.clock.Now()) {
+		t.Fatalf("made %v, tried %v, avoided", made, tried)
 	}
-	c.set(volumeInfo(1, "", func(i *wire.VolumeInfo) { i.ReplicaPlacement.SameRackCount = 1 }))
-	f.awaits(1, []*volumeServer{a, c})
-	c.answers(wire.PathVolumeCreate, 0)
+	f.clock.advance(stallTimeout + time.Second)
+	for _, v := range []*volumeServer{a, b} {
+		v.beat(false)
+	}
+	f.eventually("the move to be given up", func() bool { kick(copies.due); return copies.of(1) == nil })
+	if c.holds() != 1 || c.made() != 0 || copies.avoids(1, state.ServerID(c.url), f.clock.Now()) {
+		t.Fatalf("%d copies, %d made, or the server is avoided", c.holds(), c.made())
+	}
+	a.locked(func() { a.stuck = false })
+	c.beat(true)
+	f.post(order).want(t, 500, "has a copy that it has yet to report") // says so once
+	f.post(order).want(t, 200, "")
+	f.eventually("the move to be done", func() bool {
+		for _, v := range []*volumeServer{a, b, c} {
+			v.beat(false)
+		}
+		return slices.Equal(f.membersOf(1), urlsOf(a, c)) && b.holds() == 0
+	})
 }
 
 // A configuration with a member whose copy has been given up does not come about.

@@ -80,7 +80,7 @@ func (g *Group) append(primary Server, m *Message) {
 		return
 	case end > g.length:
 		bytes := m.Bytes[g.length-m.Offset:]
-		g.emit(Effect{Kind: EffectWrite, Offset: g.length, Bytes: bytes, Cuts: g.cuts})
+		g.emit(Effect{Kind: EffectWrite, Offset: g.length, Bytes: bytes, Cuts: g.cuts, Sync: m.Length > g.length})
 		g.length = end
 	case len(m.Bytes) > 0:
 		g.ack() // the answer was lost

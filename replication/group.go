@@ -61,6 +61,7 @@ type Group struct {
 
 	// Of the primary.
 	active   bool    // all members have its log: the epoch has begun
+	syncTo   int64   // what lies below is to be synced by all members, whatever their policies
 	proposed []int64 // ends of proposals that are not committed, in order
 	progress map[Server]*progress
 	rounds   uint64   // the latest that was begun; none has the number of another, even one of a server forgotten

@@ -17,7 +17,8 @@ const (
 	// MsgAlign: cut the log to Offset and take over History.
 	MsgAlign
 	// MsgAppend carries the bytes of the primary's log from Offset on, and its commit point. Without bytes it
-	// only tells that.
+	// only tells that. Its Length is the offset up to which the log is to be durable before it is acknowledged,
+	// whatever the receiver's policy; 0 leaves that to the policy.
 	MsgAppend
 	// MsgAck tells up to which Length the sender's log is durable.
 	MsgAck
@@ -82,6 +83,7 @@ type Effect struct {
 	Offset  int64
 	Bytes   []byte
 	Cuts    int
+	Sync    bool // EffectWrite: durable means synced, whatever the policy
 	Durable Durable
 	Config  Config
 }

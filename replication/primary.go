@@ -38,7 +38,7 @@ const (
 // lead begins the epoch as its primary: the log as it is becomes that of all members.
 func (g *Group) lead(now Instant) {
 	g.cut(g.whole)
-	g.proposed = g.proposed[:0]
+	g.proposed, g.syncTo = g.proposed[:0], 0
 	epoch := g.durable.Config.Epoch
 	if g.durable.History.Last().Epoch < epoch {
 		g.durable.History = g.durable.History.begin(epoch, g.length)
@@ -129,6 +129,9 @@ func (g *Group) ship(to Server, p *progress) {
 
 func (g *Group) sendAppend(to Server, p *progress, n int64) {
 	m := Message{Kind: MsgAppend, Round: p.round, Life: p.life, Offset: p.next, Size: n, Committed: g.committed}
+	if n > 0 && p.next < g.syncTo {
+		m.Length = g.syncTo
+	}
 	if g.active {
 		m.Complete = g.durable.Config.Epoch
 		p.told = g.committed // unless this is lost: see nudgeOne
@@ -208,6 +211,10 @@ func (g *Group) Propose(n int64, puts bool, now Instant) (offset int64, effects 
 	}
 	return offset, g.flush(), nil
 }
+
+// Sync has the members sync what lies below an offset of the log before they acknowledge it, whatever their policies.
+// It comes before the Propose of those bytes.
+func (g *Group) Sync(to int64) { g.syncTo = max(g.syncTo, to) }
 
 // Accepts returns why a proposal would be refused: ErrNotPrimary, ErrCopies.
 func (g *Group) Accepts(puts bool) error {

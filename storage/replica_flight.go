@@ -155,8 +155,9 @@ func (c *committer) persistReplica() {
 	if !p.unsynced {
 		return
 	}
-	p.unsynced = false
-	if c.v.cfg.Sync == SyncAlways || p.flight != nil && p.flight.wantsSync() {
+	want := p.sync
+	p.unsynced, p.sync = false, false
+	if want || c.v.cfg.Sync == SyncAlways || p.flight != nil && p.flight.wantsSync() {
 		if err := c.sync(); err != nil {
 			p.r.Failed(err)
 			return

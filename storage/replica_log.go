@@ -23,6 +23,15 @@ func (l *Log) Waiting() bool {
 	return p.flight != nil || len(l.c.queue)+len(p.doubted)+len(p.entries) > 0
 }
 
+// Sync has what was written synced before the next Persisted, whatever the policy.
+func (l *Log) Sync() { l.c.replica.sync = true }
+
+// WantsSync reports whether an operation in flight is to be synced whatever the policy.
+func (l *Log) WantsSync() bool {
+	f := l.c.replica.flight
+	return f != nil && f.wantsSync()
+}
+
 // Write appends bytes of another copy's log at offset, which must be the length of this one. Durable they are
 // after the next Persisted. The records in them are checked as far as they are whole; after an error, ErrCorrupt or
 // the disk's, the bytes are not part of the log. A disk that fails makes the volume read-only.

@@ -1,6 +1,7 @@
 package httpx
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -30,6 +31,17 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 
 // refuse answers a request that the handler need not see, and returns the status it gave, or 0.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx) int {
+	h := &ctx.Request.Header
+	if !bytes.HasPrefix(h.Protocol(), httpOne) {
+		ctx.SetConnectionClose()
+		Error(ctx, fasthttp.StatusHTTPVersionNotSupported, "this server speaks HTTP/1.1 and HTTP/1.0")
+		return fasthttp.StatusHTTPVersionNotSupported
+	}
+	if h.ConnectionClose() && framedTwice(h.RawHeaders()) { // fasthttp closes the connection after such a request
+		ctx.SetConnectionClose()
+		Error(ctx, fasthttp.StatusBadRequest, "Transfer-Encoding and Content-Length in one request: send one of them")
+		return fasthttp.StatusBadRequest
+	}
 	if g := s.cfg.Guard; g != nil && g.guards(ctx) && !g.Permit(ctx) {
 		return fasthttp.StatusForbidden
 	}
@@ -38,6 +50,22 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx) int {
 		return fasthttp.StatusRequestEntityTooLarge
 	}
 	return 0
+}
+
+// httpOne begins every version that is served: a later minor one is answered as what is known (RFC 9110 section 2.5).
+var httpOne = []byte("HTTP/1.")
+
+// framedTwice reports whether a request head has both a Transfer-Encoding and a Content-Length. Whoever stands between
+// the client and this server may have taken the one for the body's end where fasthttp takes the other (RFC 9112
+// section 6.3).
+func framedTwice(head []byte) bool {
+	coded, sized := false, false
+	for line := range bytes.SplitSeq(head, []byte{'\n'}) {
+		name, _, _ := bytes.Cut(line, []byte{':'})
+		coded = coded || bytes.EqualFold(name, []byte(fasthttp.HeaderTransferEncoding))
+		sized = sized || bytes.EqualFold(name, []byte(fasthttp.HeaderContentLength))
+	}
+	return coded && sized
 }
 
 // expect decides on "Expect: 100-continue". A refusal carries its answer, and the connection closes.

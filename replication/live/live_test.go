@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -154,6 +155,24 @@ func TestAllDieAndComeBack(t *testing.T) {
 		c.want(key+1, fmt.Sprint(key), c.alive()...)
 	}
 	c.wantAlike(c.alive()...)
+}
+
+// A put that asks to be durable is synced on all copies before it is acknowledged, whatever their policy, also if it
+// takes several shipments.
+func TestDurablePutIsSyncedEverywhere(t *testing.T) {
+	t.Parallel()
+	c := newClusterThatSyncs(t, storage.SyncNever, "a", "b", "c")
+	c.settled("a", "b", "c")
+	for i, data := range [][]byte{[]byte("durable"), bytes.Repeat([]byte("long "), 1<<20)} {
+		key := blob.Key(2*i + 1)
+		must(t, c.servers["a"].put(key, "may be lost"))
+		must(t, c.servers["a"].v.PutDurable(&storage.Needle{Key: key + 1, Cookie: cookie, Data: data}))
+		for _, s := range c.alive() {
+			if left := s.datOn(s.disk.Image(vfs.LoseUnsynced, nil)); !bytes.Contains(left, data) {
+				t.Errorf("%s would lose what it was told to keep: it has %d bytes", s.name, len(left))
+			}
+		}
+	}
 }
 
 // A primary that is cut off from the others serves nothing once they may go on without it.

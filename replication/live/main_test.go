@@ -34,7 +34,8 @@ const (
 
 // cluster is servers that reach each other over pipes, and the masters' record of one volume.
 type cluster struct {
-	t testing.TB
+	t      testing.TB
+	policy storage.SyncPolicy
 
 	mu      sync.Mutex // guards the rest
 	config  replication.Config
@@ -58,8 +59,12 @@ type server struct {
 }
 
 func newCluster(t testing.TB, members ...replication.Server) *cluster {
+	return newClusterThatSyncs(t, storage.SyncAlways, members...)
+}
+
+func newClusterThatSyncs(t testing.TB, policy storage.SyncPolicy, members ...replication.Server) *cluster {
 	c := &cluster{
-		t: t, servers: map[replication.Server]*server{}, conns: map[[2]replication.Server][]net.Conn{},
+		t: t, policy: policy, servers: map[replication.Server]*server{}, conns: map[[2]replication.Server][]net.Conn{},
 		apart:  map[[2]replication.Server]bool{},
 		config: replication.Config{Epoch: 1, Primary: members[0], Members: members, Copies: len(members)},
 	}
@@ -88,7 +93,7 @@ func (c *cluster) start(name replication.Server, disk *vfs.Mem, first *replicati
 	c.t.Helper()
 	s := &server{c: c, name: name, disk: disk}
 	var err error
-	s.store, err = storage.OpenStore(disk, []storage.Directory{{Path: "/d", MaxVolumes: 10}}, storage.Config{})
+	s.store, err = storage.OpenStore(disk, []storage.Directory{{Path: "/d", MaxVolumes: 10}}, storage.Config{Sync: c.policy})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -307,8 +312,11 @@ func (c *cluster) wantAlike(servers ...*server) {
 	}
 }
 
-func (s *server) dat() []byte {
-	f, err := s.disk.OpenFile("/d/7.dat", os.O_RDONLY, 0)
+func (s *server) dat() []byte { return s.datOn(s.disk) }
+
+// datOn returns the log as it is on a disk.
+func (s *server) datOn(disk *vfs.Mem) []byte {
+	f, err := disk.OpenFile("/d/7.dat", os.O_RDONLY, 0)
 	if err != nil {
 		s.c.t.Error(err)
 		return nil

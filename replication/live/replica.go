@@ -217,6 +217,9 @@ func (r *Replica) Current() bool { return r.Readable() }
 
 // Appended is called by the committer.
 func (r *Replica) Appended(n int64, puts bool) {
+	if r.log.WantsSync() {
+		r.group.Sync(r.log.Length())
+	}
 	_, effects, err := r.group.Propose(n, puts, r.node.now())
 	if err != nil { // Accepts has just said otherwise, on this goroutine
 		r.fail(err)
@@ -289,6 +292,9 @@ func (r *Replica) do(e *replication.Effect) (err error) {
 		r.node.cfg.Links.Send(e.To, link.Frame{Volume: r.id, Message: e.Message})
 	case replication.EffectWrite:
 		err = r.log.Write(e.Offset, e.Bytes)
+		if e.Sync {
+			r.log.Sync()
+		}
 		r.group.Whole(r.log.Whole())
 	case replication.EffectCut:
 		err = r.log.Cut(e.Offset)
