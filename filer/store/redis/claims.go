@@ -29,7 +29,8 @@ func (s *Store) Drops(ctx context.Context, after string, limit int) ([]store.Dro
 		}
 		from = "(" + number(n)
 	}
-	members, err := s.client.ZRangeByScore(ctx, s.prefix+"drops", &redis.ZRangeBy{Min: from, Max: "+inf", Count: int64(limit)}).Result()
+	members, err := s.client.ZRangeArgs(ctx, redis.ZRangeArgs{Key: s.prefix + "drops", Start: from, Stop: "+inf", ByScore: true,
+		Count: int64(limit)}).Result()
 	if err != nil {
 		return nil, unavailable(ctx, err)
 	}

@@ -26,7 +26,11 @@ func (s *Store) List(ctx context.Context, dir store.Path, opts store.ListOptions
 	from, to := "-", "+"
 	if opts.Prefix != "" {
 		from = "[" + opts.Prefix
-		if end := strings.TrimRight(opts.Prefix, "\xff"); end != "" {
+		end := opts.Prefix
+		for end != "" && end[len(end)-1] == 0xff {
+			end = end[:len(end)-1]
+		}
+		if end != "" {
 			to = "(" + end[:len(end)-1] + string([]byte{end[len(end)-1] + 1})
 		}
 	}
