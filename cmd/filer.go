@@ -101,7 +101,7 @@ func newFiler() *cobra.Command {
 	}
 	common.register(command.Flags())
 	own.register(command.Flags(), "")
-	stores.register(command.Flags(), "", "./filer", "The `directory` that holds the tree; it is created.")
+	stores.register(command.Flags(), "", "./filer", "The `directory` that holds the tree; it is created. Not with -redis.server.")
 	command.Flags().StringVar(&masters, "master", "localhost:9333", "A comma `list` of the masters, each as host:port; "+
 		"any of them will do.")
 	return command
