@@ -3,12 +3,14 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"path"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
 	"weed/internal/blob"
+	"weed/internal/vfs"
 )
 
 const (
@@ -418,9 +420,21 @@ func (c *committer) diskFailed(err error) {
 	cause := CauseDamaged
 	if errors.Is(err, ErrNoSpace) && c.v.readOnly.load()&CauseDamaged == 0 {
 		cause = CauseNoSpace
-		c.v.noRoom.Store(true)
+		c.noteNoRoom()
 	}
 	c.v.turnReadOnly(cause, err)
+}
+
+// noteNoRoom takes down how much room the disk has, which was not enough: what was written of the append counts as free.
+func (c *committer) noteNoRoom() {
+	usage, err := c.v.fs.Usage(path.Dir(c.v.base))
+	if err != nil {
+		usage = vfs.Usage{}
+	}
+	if length, err := c.v.dat().Size(); err == nil && length > c.end {
+		usage.FreeBytes += uint64(length - c.end)
+	}
+	c.v.noRoom.Store(&usage)
 }
 
 // takeBack removes what was written behind the end of the log, now if the disk lets it.

@@ -251,25 +251,31 @@ func (s *Store) CheckSpace() (changed bool) {
 	return changed
 }
 
-// noRoom reports whether an append to a volume of a directory has found no room since the last call.
-func (s *Store) noRoom(dir int) (found bool) {
+// noRoom returns how much room a disk had when an append to a volume of a directory has found too little since the last
+// call: the most, if several have; nil if none has.
+func (s *Store) noRoom(dir int) (most *vfs.Usage) {
 	for _, p := range *s.volumes.Load() {
-		if p.dir == dir && p.Volume.noRoom.Swap(false) {
-			found = true
+		if p.dir != dir {
+			continue
+		}
+		if u := p.Volume.noRoom.Swap(nil); u != nil && (most == nil || u.FreeBytes > most.FreeBytes) {
+			most = u
 		}
 	}
-	return found
+	return most
 }
 
-// checkRoom takes note of an append that found no room. The disk counts as full then until clearly more of it is free:
-// what is left may be enough for one blob and not for the next.
-func (d *directory) checkRoom(usage vfs.Usage, noRoom bool) {
+// checkRoom takes note of an append that found no room, and how much there was then, nil for none. The disk counts as
+// full until clearly more of it is free: what is left may be enough for one blob and not for the next.
+func (d *directory) checkRoom(usage vfs.Usage, noRoom *vfs.Usage) {
 	const least = 1 << 20
-	switch {
-	case usage.TotalBytes == 0:
-	case noRoom:
-		d.roomAt.Store(usage.FreeBytes + max(least, usage.TotalBytes>>10))
-	case usage.FreeBytes >= d.roomAt.Load():
+	if usage.TotalBytes == 0 {
+		return
+	}
+	if noRoom != nil {
+		d.roomAt.Store(noRoom.FreeBytes + max(least, usage.TotalBytes>>10))
+	}
+	if usage.FreeBytes >= d.roomAt.Load() {
 		d.roomAt.Store(0)
 	}
 }

@@ -28,8 +28,8 @@ type Volume struct {
 	compacting atomic.Bool
 	committer  *committer
 	readOnly   causes
-	foreign    bool        // made by another program
-	noRoom     atomic.Bool // the disk had no room for an append, which Store.CheckSpace has not seen yet
+	foreign    bool                      // made by another program
+	noRoom     atomic.Pointer[vfs.Usage] // of the disk when it had no room for an append, which Store.CheckSpace has not seen yet
 
 	damagedAtOpen bool        // CauseDamaged was set while the volume was opened
 	failedSince   atomic.Bool // the disk has given cause for CauseDamaged since
