@@ -98,6 +98,9 @@ func (d *downloads) one(ctx context.Context, r *Downloaded) (err error) {
 			return err
 		}
 	}
+	if err := ctx.Err(); err != nil { // who has given up is not surprised by a file, even if all of it had come
+		return err
+	}
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
