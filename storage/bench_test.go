@@ -178,7 +178,7 @@ func writeManyNeedles(b *testing.B, base string, count int) {
 		if err := r.encodePut(Version3, &n); err != nil {
 			b.Fatal(err)
 		}
-		r.stamp(exampleNs&^batchMask + uint64(i)<<12)
+		r.stamp(exampleNs&^batchMask + uint64(i)<<12 + batchNumber(0))
 		idx = idxEntry{n.Key, uint32(len(dat) / 8), int32(r.size)}.appendTo(idx)
 		dat = r.appendTo(dat)
 	}

@@ -69,7 +69,7 @@ func (c *copied) run(disk *vfs.Mem, at func()) {
 	}); err != nil {
 		panic(err)
 	}
-	ns := uint64(1 << 60)
+	ns := uint64(1<<60 + 1)
 	record := func(key blob.Key, size int) []byte {
 		ns += 4096
 		if size < 0 {
@@ -320,7 +320,7 @@ func TestTornCatchUp(t *testing.T) {
 	for _, elsewhere := range []bool{true, false} {
 		disk, _, p := newFollower(t, Config{})
 		var log []byte
-		ns := uint64(1 << 60)
+		ns := uint64(1<<60 + 1)
 		more := func(n int) (raw []byte) {
 			for i := range n {
 				ns += 4096

@@ -211,7 +211,7 @@ func newFollower(t testing.TB, cfg Config) (*vfs.Mem, *Store, *puppet) {
 
 // Records may come in pieces of any size: they are known when they are whole.
 func TestReplicaWritesPieces(t *testing.T) {
-	const ns = 1 << 60
+	const ns = 1<<60 + 1
 	records := []shipped{shipPut(1, payload(1, 5), ns), shipDelete(1, ns+1), shipPut(2, []byte{}, ns+4096), shipPut(3, payload(3, 90), ns+4097)}
 	raw := joined(records)
 	_, _, p := newFollower(t, Config{Sync: SyncNever})
@@ -257,7 +257,7 @@ func TestReplicaWritesPieces(t *testing.T) {
 }
 
 func TestReplicaWritesLargePieces(t *testing.T) {
-	const ns = 1 << 60
+	const ns = 1<<60 + 1
 	records := []shipped{shipPut(1, payload(1, 100), ns), shipPut(2, payload(2, 3<<20+5), ns+1), shipPut(3, payload(3, 700), ns+2), shipPut(4, payload(4, 1<<20), ns+3)}
 	raw := joined(records)
 	disk, s, p := newFollower(t, Config{})
@@ -286,7 +286,7 @@ func TestReplicaWritesLargePieces(t *testing.T) {
 
 // What can't be a record of the log is refused with all that came with it.
 func TestReplicaRefusesDamage(t *testing.T) {
-	const ns = 1 << 60
+	const ns = 1<<60 + 1
 	first, second := shipPut(1, payload(1, 100), ns), shipPut(2, payload(2, 300), ns+1)
 	raw := joined([]shipped{first, second})
 	disk, _, p := newFollower(t, Config{})
@@ -464,7 +464,7 @@ func (m *followerMachine) close(t testing.TB) {
 // TestFollowerIsAList writes, commits, cuts anywhere, closes, kills and opens, and compares with a list of records.
 func TestFollowerIsAList(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		m := &followerMachine{disk: vfs.NewMem(), ns: 1 << 60}
+		m := &followerMachine{disk: vfs.NewMem(), ns: 1<<60 + 1}
 		m.store, _ = createTestVolume(t, m.disk, Config{})
 		m.close(t)
 		m.open(t)

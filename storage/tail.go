@@ -81,6 +81,9 @@ func (s *logScanner) torn(r logRecord, v verdict, next logRecord, found bool) (b
 	if !found && (v == recordIncomplete || r.offset+r.length == s.end) {
 		return true, nil
 	}
+	if s.elsewhere && r.appendAtNs != 0 && s.halfStamped(r) {
+		return true, nil // or it is another program's, copied from a server that has it
+	}
 	stop := s.end
 	if found {
 		stop = next.offset
