@@ -56,7 +56,9 @@ func (s *server) kill() {
 // open opens a store, as soon as the server answers.
 func (s *server) open(prefix string) *Store {
 	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(30 * time.Second); ; <-look.C {
 		st, err := Open(context.Background(), Config{Addr: s.addr, Prefix: prefix}, storetest.Options())
 		if err == nil {
 			s.t.Cleanup(func() { _ = st.Close() })
@@ -87,7 +89,9 @@ func TestServerIsKilled(t *testing.T) {
 		t.Errorf("while the server is down: %v", err)
 	}
 	s.run()
-	for deadline := time.Now().Add(30 * time.Second); st.Ping(ctx) != nil && time.Now().Before(deadline); {
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(30 * time.Second); st.Ping(ctx) != nil && time.Now().Before(deadline); <-look.C {
 	}
 	if rec, err := st.Find(ctx, "/f"); err != nil || rec.Version != v || string(rec.Value) != "v" {
 		t.Errorf("%+v, %v", rec, err)
