@@ -44,6 +44,8 @@ type Config struct {
 	Timeout time.Duration
 	// Patience is how long a change of another filer may be in the way before it is called off, 3 s if 0.
 	Patience time.Duration
+
+	dialer gocql.Dialer // nil for the driver's
 }
 
 var keyspaceName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
@@ -119,6 +121,7 @@ func Open(ctx context.Context, cfg Config, opts store.Options) (*Store, error) {
 	cluster.Timeout, cluster.ConnectTimeout, cluster.WriteTimeout = cfg.Timeout/4, cfg.Timeout/4, cfg.Timeout/4
 	cluster.ReconnectInterval = time.Second
 	cluster.ReconnectionPolicy = &gocql.ConstantReconnectionPolicy{MaxRetries: 2, Interval: 200 * time.Millisecond}
+	cluster.Dialer = cfg.dialer
 	if cfg.Username != "" {
 		cluster.Authenticator = gocql.PasswordAuthenticator{Username: cfg.Username, Password: cfg.Password}
 	}
