@@ -96,12 +96,12 @@ func sweepAll(t *testing.T, s store.Store, limit int) (records int) {
 	}
 }
 
-// dropped returns all drops by fid, and forgets them.
-func dropped(t *testing.T, s store.Store) map[string]int {
+// dropped returns all drops by fid, and forgets them, page by page.
+func dropped(t *testing.T, s store.Store, page int) map[string]int {
 	t.Helper()
 	all := map[string]int{}
 	for after := ""; ; {
-		list, err := s.Drops(t.Context(), after, 7)
+		list, err := s.Drops(t.Context(), after, page)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func dropped(t *testing.T, s store.Store) map[string]int {
 		if err := s.Dropped(t.Context(), list); err != nil {
 			t.Fatal(err)
 		}
-		if len(list) < 7 {
+		if len(list) < page {
 			break
 		}
 	}
@@ -210,7 +210,7 @@ func TestAgainstModel(t *testing.T) {
 	}
 	sweepAll(t, c, 3)
 	sweepAll(t, m, 3)
-	if got, want := dropped(t, c), dropped(t, m); !reflect.DeepEqual(got, want) {
+	if got, want := dropped(t, c, 7), dropped(t, m, 7); !reflect.DeepEqual(got, want) {
 		t.Errorf("seed %d: drops %v, want %v", seed, got, want)
 	}
 	if claims, err := c.Claims(t.Context()); err != nil || len(claims) != 0 {

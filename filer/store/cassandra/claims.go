@@ -173,23 +173,41 @@ func (s *Store) indexes(ctx context.Context, id string) (map[int]index, error) {
 	return all, unavailable(iter.Close())
 }
 
-// clearIndex settles the change that has locked a fid, and reports whether the fid is used.
-func (s *Store) clearIndex(ctx context.Context, id string, i int, l lock, patience time.Duration) (used bool, err error) {
+// clearIndexes settles the change that has locked some fids.
+func (s *Store) clearIndexes(ctx context.Context, id string, list []int, l lock, patience time.Duration) error {
 	says, err := s.settle(ctx, l, patience, func() (lock, error) {
 		all, err := s.indexes(ctx, id)
-		if all[i].used {
-			return lock{}, err
+		if at := all[list[0]]; !at.used {
+			return at.lock, err
 		}
-		return all[i].lock, err
+		return lock{}, err
 	})
 	if err == nil && says == aborted {
-		err = s.unlockIndexes(ctx, id, []int{i}, l)
+		err = s.unlockIndexes(ctx, id, list, l)
 	}
-	if err != nil || says == committed {
-		return says == committed, err
-	}
-	all, err := s.indexes(ctx, id)
-	return all[i].used, err
+	return err
+}
+
+// settled returns the state of a claim's fids when those that are wanted are not locked any more: used, or not.
+func (s *Store) settled(ctx context.Context, id string, wanted func(int) bool, patience time.Duration) (all map[int]index, err error) {
+	err = tries(ctx, func() (bool, error) {
+		if all, err = s.indexes(ctx, id); err != nil {
+			return false, err
+		}
+		locked := make(map[lock][]int)
+		for i, at := range all {
+			if wanted(i) && !at.used && at.lock.held() {
+				locked[at.lock] = append(locked[at.lock], i)
+			}
+		}
+		for l, list := range locked {
+			if err := s.clearIndexes(ctx, id, list, l, patience); err != nil {
+				return false, err
+			}
+		}
+		return len(locked) == 0, nil
+	})
+	return all, err
 }
 
 // onIndexes runs a statement on rows of a claim, all or none.
@@ -270,18 +288,12 @@ func (a *attempt) useOf(ctx context.Context, id string, list []int) error {
 			a.holds(func(ctx context.Context) error { return a.s.unlockIndexes(ctx, id, list, a.lock) })
 			return true, nil
 		}
-		all, err := a.s.indexes(ctx, id)
+		all, err := a.s.settled(ctx, id, func(i int) bool { return slices.Contains(list, i) }, a.s.cfg.Patience)
 		if err != nil {
 			return false, err
 		}
 		for _, i := range list {
-			used := all[i].used
-			if !used && all[i].lock.held() {
-				if used, err = a.s.clearIndex(ctx, id, i, all[i].lock, a.s.cfg.Patience); err != nil {
-					return false, err
-				}
-			}
-			if used {
+			if all[i].used {
 				return false, gone
 			}
 		}

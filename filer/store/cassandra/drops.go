@@ -275,7 +275,12 @@ func (s *Store) kinds(ctx context.Context, part string) (map[int8]bool, error) {
 func (s *Store) deletePart(ctx context.Context, part string, st statics) (bool, error) {
 	cond, args := is("mark", st.mark)
 	c := newCAS(part).when("op = ?", st.op).when("state = ?", st.state).when(cond, args...)
-	c.again = true // what is gone does not come again
+	c.sets, c.args.sets = []string{"op = null"}, nil // a value of the same time would outlive the partition
+	c.again = true                                   // what is gone does not come again
+	c.proof = func(ctx context.Context) (bool, error) {
+		now, err := s.statics(ctx, part)
+		return now.state == 0, err
+	}
 	c.rows = append(c.rows, statement{"DELETE FROM PARTS WHERE part = ?", []any{[]byte(part)}})
 	return s.apply(ctx, c)
 }

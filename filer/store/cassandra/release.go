@@ -54,22 +54,16 @@ func (s *Store) abandon(ctx context.Context, id string, list map[int]bool) (done
 
 // unused returns the fids of a claim that are wanted and not used; changes that have locked some are settled.
 func (s *Store) unused(ctx context.Context, c claim, wanted func(int) bool) (list []int, err error) {
-	all, err := s.indexes(ctx, c.ID)
-	if err != nil {
-		return nil, err
-	}
 	patience := s.cfg.Patience
 	if c.state == stateReleasing {
 		patience = 0 // nobody can lock more, and who has is too late
 	}
+	all, err := s.settled(ctx, c.ID, wanted, patience)
+	if err != nil {
+		return nil, err
+	}
 	for i := range c.Count {
-		at := all[i]
-		if !at.used && at.lock.held() {
-			if at.used, err = s.clearIndex(ctx, c.ID, i, at.lock, patience); err != nil {
-				return nil, err
-			}
-		}
-		if !at.used && wanted(i) {
+		if wanted(i) && !all[i].used {
 			list = append(list, i)
 		}
 	}
