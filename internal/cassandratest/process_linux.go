@@ -1,6 +1,7 @@
 package cassandratest
 
 import (
+	"errors"
 	"os"
 	"syscall"
 
@@ -19,8 +20,7 @@ func lock(path string) (unlock func(), err error) {
 		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		f.Close()
-		return nil, err
+		return nil, errors.Join(err, f.Close())
 	}
-	return func() { f.Close() }, nil
+	return func() { _ = f.Close() }, nil
 }

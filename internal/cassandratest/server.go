@@ -1,6 +1,7 @@
 package cassandratest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -31,6 +32,7 @@ type Server struct {
 	release []func()
 	cmd     *exec.Cmd
 	done    chan struct{} // closed when cmd has ended
+	ended   error         // how, once done is closed
 }
 
 // start configures and starts a server, and waits until it answers.
@@ -66,7 +68,10 @@ func start() (_ *Server, err error) {
 	if err := configure(dir, ports[0], ports[1]); err != nil {
 		return nil, err
 	}
-	return s, s.Restart()
+	if err := s.Restart(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Addr returns where the server listens for clients, host:port. It stays the same for the server's life.
@@ -87,18 +92,18 @@ func (s *Server) Restart() error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the process has it, too
 	cmd := exec.Command(s.java, s.args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.dir, log, log, dieWithParent()
 	if err := runOnStarter(cmd.Start); err != nil {
 		return fmt.Errorf("run java: %w", err)
 	}
 	done := make(chan struct{})
+	s.cmd, s.done = cmd, done
 	go func() {
-		_ = cmd.Wait() // how it ended is in the log
+		s.ended = cmd.Wait()
 		close(done)
 	}()
-	s.cmd, s.done = cmd, done
 	return s.waitListening()
 }
 
@@ -116,7 +121,7 @@ func (s *Server) waitListening() error {
 		select {
 		case <-poll.C:
 		case <-s.done:
-			return errors.New("cassandra has ended while it started")
+			return fmt.Errorf("cassandra has ended while it started: %w", cmp.Or(s.ended, errors.New("by itself")))
 		case <-deadline.C:
 			return fmt.Errorf("cassandra does not listen after %v", startTime)
 		}

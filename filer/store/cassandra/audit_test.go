@@ -1,37 +1,51 @@
 package cassandra
 
 import (
+	"errors"
+	"maps"
+	"reflect"
 	"strings"
 	"testing"
 
 	"weed/filer/store"
 )
 
-// tree returns all records by their path, directories with a "/" behind it, and which chunks they refer to.
+// tree returns all records by their path, directories with a "/" behind it, and how many refer to each chunk. A change
+// that is still on its way is waited for: what is read is the same twice.
 func tree(t *testing.T, s store.Store) (records map[store.Path]store.Record, refs map[string]int) {
 	t.Helper()
-	records, refs = make(map[store.Path]store.Record), make(map[string]int)
-	var visit func(store.Path)
-	visit = func(dir store.Path) {
-		path := strings.TrimSuffix(string(dir), "/")
-		list, err := s.List(t.Context(), store.Path(max("/", path)), store.ListOptions{Limit: store.MaxListLimit})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range list {
-			at := dir + store.Path(r.Name)
-			if r.Dir {
-				at += "/"
-				visit(at)
-			}
-			records[at] = r
-			for _, fid := range strings.Fields(string(r.Value)) {
-				refs[fid]++
-			}
+	for {
+		again := records
+		if records = read(t, s, "/"); again != nil && reflect.DeepEqual(again, records) {
+			break
 		}
 	}
-	visit("/")
+	refs = make(map[string]int)
+	for _, r := range records {
+		for _, fid := range strings.Fields(string(r.Value)) {
+			refs[fid]++
+		}
+	}
 	return records, refs
+}
+
+// read returns the records below a directory, whose path ends in "/".
+func read(t *testing.T, s store.Store, dir store.Path) map[store.Path]store.Record {
+	t.Helper()
+	records := make(map[store.Path]store.Record)
+	list, err := s.List(t.Context(), max("/", dir[:len(dir)-1]), store.ListOptions{Limit: store.MaxListLimit})
+	if err != nil && (!errors.Is(err, store.ErrNotFound) || dir == "/") {
+		t.Fatal(err)
+	}
+	for _, r := range list {
+		at := dir + store.Path(r.Name)
+		if r.Dir {
+			at += "/"
+			maps.Copy(records, read(t, s, at))
+		}
+		records[at] = r
+	}
+	return records
 }
 
 // audit sweeps, and checks what must hold when nothing is under way: each chunk is referred to by one record, or is a

@@ -59,11 +59,10 @@ func (c *cas) set(assign string, args ...any) *cas {
 }
 
 // row adds a statement on a row: PARTS stands for the table, WHERE for the row's key.
-func (c *cas) row(text string, before []any, kind int8, name string, after ...any) *cas {
+func (c *cas) row(text string, before []any, kind int8, name string, after ...any) {
 	text = strings.Replace(text, "WHERE", "WHERE part = ? AND kind = ? AND name = ?", 1)
 	args := append(append(before, []byte(c.part), kind, []byte(name)), after...)
 	c.rows = append(c.rows, statement{text, args})
-	return c
 }
 
 // apply carries out a transaction. False means that a condition does not hold, and that nothing has changed.

@@ -27,10 +27,7 @@ var keyspaces atomic.Int32
 // newKeyspace returns the configuration of a tree of the test's own on the shared server.
 func newKeyspace(t *testing.T) Config {
 	t.Helper()
-	return configOf(cassandratest.Shared(t))
-}
-
-func configOf(server *cassandratest.Server) Config {
+	server := cassandratest.Shared(t)
 	return Config{Hosts: []string{server.Addr()}, Keyspace: fmt.Sprintf("weed_%d", keyspaces.Add(1)), CreateSchema: true, Timeout: time.Minute}
 }
 

@@ -182,7 +182,7 @@ func (a *attempt) closeDir(ctx context.Context, path store.Path, part string) (o
 		a.giveBack(ctx)
 		return false, a.s.clearPart(ctx, part)
 	}
-	a.holds(func(ctx context.Context) error { return a.s.unlockPart(ctx, part, a.lock, stateAlive) })
+	a.holds(func(ctx context.Context) error { return a.s.unlockPart(ctx, part, a.lock) })
 	empty, err := a.s.isEmpty(ctx, part)
 	if err == nil && !empty {
 		err = fmt.Errorf("%s: %w", path, store.ErrNotEmpty)

@@ -111,7 +111,7 @@ func (a *attempt) hold(ctx context.Context, m move, src *target, dst target) (ok
 			return false, a.s.clearPart(ctx, renamePart)
 		}
 		a.plan.Rename = true
-		a.holds(func(ctx context.Context) error { return a.s.unlockPart(ctx, renamePart, a.lock, stateAlive) })
+		a.holds(func(ctx context.Context) error { return a.s.unlockPart(ctx, renamePart, a.lock) })
 		again, there, ok, err := a.s.ends(ctx, m)
 		if err != nil || !ok || again.dir != src.dir || again.name != src.name || there.dir != dst.dir {
 			a.giveBack(ctx)

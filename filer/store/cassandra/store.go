@@ -29,7 +29,7 @@ import (
 
 // Config says which keyspace of which cluster keeps the tree. All filers of a tree have the same one but for Hosts.
 type Config struct {
-	Hosts    []string // host or host:port (9042) of some nodes: the others are learned from them
+	Hosts    []string // host or host:port (9042) of some nodes: the others are learned from them, on the first one's port
 	Keyspace string   // "weed" if empty: a lower-case letter, then up to 47 of those, digits and "_"
 	// CreateSchema makes the keyspace and the tables that are missing.
 	CreateSchema bool
@@ -109,11 +109,9 @@ func Open(ctx context.Context, cfg Config, opts store.Options) (*Store, error) {
 	}
 	s.seen.first = make(map[string]time.Time)
 	cluster := gocql.NewCluster(cfg.Hosts...)
-	if len(cfg.Hosts) == 1 { // the driver knows no port of nodes that it learns of but the common one
-		if _, port, err := net.SplitHostPort(cfg.Hosts[0]); err == nil {
-			if cluster.Port, err = strconv.Atoi(port); err != nil {
-				return nil, fmt.Errorf("port of %s: %w", cfg.Hosts[0], err)
-			}
+	if _, port, err := net.SplitHostPort(cfg.Hosts[0]); err == nil { // nodes that are learned of have the same one
+		if cluster.Port, err = strconv.Atoi(port); err != nil {
+			return nil, fmt.Errorf("port of %s: %w", cfg.Hosts[0], err)
 		}
 	}
 	cluster.Consistency, cluster.SerialConsistency = s.quorum, s.serial

@@ -234,11 +234,11 @@ func TestEndsLeaveNothing(t *testing.T) {
 	}
 }
 
-// TestServerGoesAndComes kills the server under two filers: what was answered is there when it is back, and the filers
-// find it by themselves.
+// TestServerGoesAndComes kills the server under a filer: what was answered is there when it is back, and the filer
+// finds it by itself.
 func TestServerGoesAndComes(t *testing.T) {
-	server := cassandratest.Start(t)
-	cfg := configOf(server)
+	server := cassandratest.Shared(t)
+	cfg := newKeyspace(t)
 	s := open(t, cfg)
 	acked := make(map[string]store.Version)
 	for n := range 20 {

@@ -131,7 +131,7 @@ func (s *Store) finish(ctx context.Context, l lock, p plan) error {
 		}
 	}
 	if p.Rename {
-		if err := s.unlockPart(ctx, renamePart, l, stateAlive); err != nil {
+		if err := s.unlockPart(ctx, renamePart, l); err != nil {
 			return err
 		}
 	}
@@ -146,10 +146,10 @@ func (s *Store) kill(ctx context.Context, part string) error {
 	return err
 }
 
-// unlockPart gives a partition's lock back, if l still has it.
-func (s *Store) unlockPart(ctx context.Context, part string, l lock, state int8) error {
+// unlockPart gives a partition's lock back, if l still has it and it is not dead: it is alive then.
+func (s *Store) unlockPart(ctx context.Context, part string, l lock) error {
 	_, err := s.single(ctx, "UPDATE PARTS SET state = ?, lockpart = null, locktoken = null WHERE part = ? IF locktoken = ? AND state IN (?, ?)",
-		state, []byte(part), l.token, stateAlive, stateClosing)
+		stateAlive, []byte(part), l.token, stateAlive, stateClosing)
 	return err
 }
 
@@ -176,7 +176,7 @@ func (s *Store) clearPart(ctx context.Context, part string) error {
 		return now.lock, err
 	})
 	if err == nil && says == aborted {
-		err = s.unlockPart(ctx, part, st.lock, stateAlive)
+		err = s.unlockPart(ctx, part, st.lock)
 	}
 	return err
 }
