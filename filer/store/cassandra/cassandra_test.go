@@ -191,7 +191,7 @@ func TestAgainstModel(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for n := range 300 {
+	for n := range 200 {
 		st := operation{n: n, kind: r.IntN(10), p: randomPath(r), q: randomPath(r), stale: r.IntN(8) == 0, dir: r.IntN(2) == 0,
 			use: store.Use{Claim: "c", Index: r.IntN(520) - 5}}
 		got, errC := st.do(t.Context(), c)

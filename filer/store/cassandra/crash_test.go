@@ -190,7 +190,7 @@ func clearUp(t *testing.T, s *Store, claim string) {
 	dropped(t, s, 100)
 }
 
-var crashesEach = flag.Int("cassandra.crashes", 2, "of each change in TestCrash; 0 is one at each request, before and after it")
+var crashesEach = flag.Int("cassandra.crashes", 1, "of each change in TestCrash; 0 is one at each request, before and after it")
 
 // TestCrash ends filers in the middle of changes: the tree is as it was before or as it is after, nothing is lost,
 // nothing leaks, and nothing stays in the way of others.
