@@ -161,7 +161,8 @@ type Store interface {
 	Rename(ctx context.Context, from Path, was Version, to Path, target Version, value []byte, effects Effects) (Version, error)
 
 	// Sweep takes up to limit records (at least one) of removed trees away and turns their chunks into drops. It is
-	// to be called until nothing is left; several callers may sweep at once.
+	// to be called until nothing is left; several callers may sweep at once. An error that is not ErrUnavailable names
+	// records that could not be read: they are gone, and their chunks stay.
 	Sweep(ctx context.Context, limit int) (Swept, error)
 
 	// Drops returns up to limit drops behind the one with ID after ("" for the first), in order of their IDs.

@@ -12,14 +12,16 @@
 //	claims    claim's id                the claim as JSON
 //	used      claim's id                a bit for each fid, set when it is used
 //	settings  name                      version (8), value
+//	meta      "format"                  number of this layout (8)
 //
 // Numbers are big-endian. The root's id is 1; ids and versions come from the sequence of tree, and never come again.
-// A rename moves one key, whatever is below it.
+// FORMAT.md is the reference. A rename moves one key, whatever is below it.
 //
 //	s, err := bolt.Open(dir, store.Options{FIDs: filer.FIDs})
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -42,6 +44,8 @@ const (
 	maxBatch, maxBatchBytes = 1024, 16 << 20
 	lockWait                = 2 * time.Second
 	maxGather               = 5 * time.Millisecond
+	maxKeyBytes             = 1024 // of claims' IDs and settings' names
+	format                  = 1
 	enough                  = 16 // changes that share a commit: more of them save little
 )
 
@@ -52,6 +56,8 @@ var (
 	claimsBucket   = []byte("claims")
 	usedBucket     = []byte("used")
 	settingsBucket = []byte("settings")
+	metaBucket     = []byte("meta")
+	formatKey      = []byte("format")
 )
 
 // Store is a store.Store on one bbolt file.
@@ -94,6 +100,9 @@ func Open(dir string, opts store.Options) (*Store, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
+		if err := checkFormat(tx); err != nil {
+			return err
+		}
 		for _, name := range [][]byte{treeBucket, removedBucket, dropsBucket, claimsBucket, usedBucket, settingsBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
@@ -110,6 +119,31 @@ func Open(dir string, opts store.Options) (*Store, error) {
 	s := &Store{db: db, opts: opts, changes: make(chan *change, maxBatch), quit: make(chan struct{})}
 	s.group.Go(s.commit)
 	return s, nil
+}
+
+// checkFormat refuses a file of a later layout and marks one that is new, or older than the mark.
+func checkFormat(tx *bbolt.Tx) error {
+	meta, err := tx.CreateBucketIfNotExists(metaBucket)
+	if err != nil {
+		return err
+	}
+	switch b := meta.Get(formatKey); {
+	case b == nil:
+		return meta.Put(formatKey, key64(format))
+	case len(b) != 8:
+		return fmt.Errorf("its format is marked with %x, which is no number", b)
+	case binary.BigEndian.Uint64(b) != format:
+		return fmt.Errorf("its format is %d, this version of weed knows %d only", binary.BigEndian.Uint64(b), format)
+	}
+	return nil
+}
+
+// checkKey refuses what bbolt would fail on in the middle of a transaction.
+func checkKey(what, key string) error {
+	if key == "" || len(key) > maxKeyBytes {
+		return fmt.Errorf("%s %.40q: its name has %d bytes, give 1 to %d", what, key, len(key), maxKeyBytes)
+	}
+	return nil
 }
 
 // commit is the committer. It takes all that waits. Where several callers change things again and again, they end up
@@ -272,6 +306,10 @@ func (s *Store) Setting(ctx context.Context, name string) (value []byte, version
 // SetSetting implements store.Store.
 func (s *Store) SetSetting(ctx context.Context, name string, was store.Version, value []byte) (store.Version, error) {
 	var version store.Version
+	if err := checkKey("setting", name); err != nil {
+		return 0, err
+	}
+	value = bytes.Clone(value)
 	err := s.change(ctx, len(value), func(t *txn) error {
 		var now uint64
 		if v := t.settings.Get([]byte(name)); v != nil {

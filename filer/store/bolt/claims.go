@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,6 +22,11 @@ func (t *txn) effect(e store.Effects) error {
 		return err
 	}
 	return t.addDrops(e.Drops)
+}
+
+// own copies effects: the committer may look at them when the caller is gone.
+func own(e store.Effects) store.Effects {
+	return store.Effects{Drops: slices.Clone(e.Drops), Uses: slices.Clone(e.Uses)}
 }
 
 // use marks fids as used, all or none.
@@ -84,11 +90,13 @@ func (s *Store) Drops(ctx context.Context, after string, limit int) (list []stor
 
 // AddDrops implements store.Store.
 func (s *Store) AddDrops(ctx context.Context, fids []string) error {
+	fids = slices.Clone(fids)
 	return s.change(ctx, 32*len(fids), func(t *txn) error { return t.addDrops(fids) })
 }
 
 // Dropped implements store.Store.
 func (s *Store) Dropped(ctx context.Context, drops []store.Drop) error {
+	drops = slices.Clone(drops)
 	return s.change(ctx, 16*len(drops), func(t *txn) error {
 		for _, d := range drops {
 			n, err := strconv.ParseUint(d.ID, 16, 64)
@@ -107,6 +115,9 @@ func (s *Store) Dropped(ctx context.Context, drops []store.Drop) error {
 func (s *Store) AddClaim(ctx context.Context, claim store.Claim) error {
 	if claim.Count < 1 || claim.Count > store.MaxClaimFIDs {
 		return fmt.Errorf("claim of %d fids: give 1 to %d", claim.Count, store.MaxClaimFIDs)
+	}
+	if err := checkKey("claim", claim.ID); err != nil {
+		return err
 	}
 	text, err := json.Marshal(claim)
 	if err != nil {
@@ -151,13 +162,15 @@ func (s *Store) RenewClaims(ctx context.Context, owner string, until time.Time) 
 		if err != nil {
 			return err
 		}
-		for _, c := range mine {
+		texts := make([][]byte, len(mine)) // all of them before the first is written
+		for i, c := range mine {
 			c.Until = until
-			text, err := json.Marshal(c)
-			if err == nil {
-				err = t.claims.Put([]byte(c.ID), text)
+			if texts[i], err = json.Marshal(c); err != nil {
+				return fmt.Errorf("encode a claim: %w", err)
 			}
-			if err != nil {
+		}
+		for i, c := range mine {
+			if err := t.claims.Put([]byte(c.ID), texts[i]); err != nil {
 				return broken(err)
 			}
 		}
@@ -198,24 +211,30 @@ func fidAt(c store.Claim, i int) string {
 
 // Abandon implements store.Store.
 func (s *Store) Abandon(ctx context.Context, uses []store.Use) error {
+	uses = slices.Clone(uses)
 	return s.change(ctx, 64*len(uses), func(t *txn) error {
+		bits := make(map[string][]byte, 1)
+		var drops []string
 		for _, u := range uses {
-			c, bits, ok, err := t.claim(u.Claim)
+			c, b, ok, err := t.claim(u.Claim)
 			if err != nil {
-				return broken(err)
-			}
-			if !ok || u.Index < 0 || u.Index >= c.Count || isSet(bits, u.Index) {
-				continue
-			}
-			set(bits, u.Index)
-			if err := t.used.Put([]byte(u.Claim), bits); err != nil {
-				return broken(err)
-			}
-			if err := t.addDrops([]string{fidAt(c, u.Index)}); err != nil {
 				return err
 			}
+			if seen, again := bits[u.Claim]; again {
+				b = seen
+			}
+			if !ok || u.Index < 0 || u.Index >= c.Count || isSet(b, u.Index) {
+				continue
+			}
+			set(b, u.Index)
+			bits[u.Claim], drops = b, append(drops, fidAt(c, u.Index))
 		}
-		return nil
+		for id, b := range bits {
+			if err := t.used.Put([]byte(id), b); err != nil {
+				return broken(err)
+			}
+		}
+		return t.addDrops(drops)
 	})
 }
 

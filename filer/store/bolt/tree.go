@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -153,6 +154,7 @@ func (s *Store) List(ctx context.Context, path store.Path, opts store.ListOption
 // Put implements store.Store.
 func (s *Store) Put(ctx context.Context, path store.Path, was store.Version, record store.Record, effects store.Effects) (store.Version, error) {
 	var version store.Version
+	record.Value, effects = bytes.Clone(record.Value), own(effects)
 	err := s.change(ctx, len(record.Value)+len(path)+32*len(effects.Drops), func(t *txn) error {
 		dir, name, err := parentOf(t.tree, path)
 		if err != nil {
@@ -186,6 +188,7 @@ func (s *Store) Put(ctx context.Context, path store.Path, was store.Version, rec
 
 // Remove implements store.Store.
 func (s *Store) Remove(ctx context.Context, path store.Path, was store.Version, effects store.Effects) error {
+	effects = own(effects)
 	return s.change(ctx, 32*(1+len(effects.Drops)), func(t *txn) error {
 		r, key, ok := look(t.tree, path)
 		switch {
@@ -225,6 +228,7 @@ func (s *Store) RemoveTree(ctx context.Context, path store.Path, was store.Versi
 // Rename implements store.Store.
 func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, to store.Path, target store.Version, value []byte, effects store.Effects) (store.Version, error) {
 	var version store.Version
+	value, effects = bytes.Clone(value), own(effects)
 	err := s.change(ctx, len(value)+len(to)+64+32*len(effects.Drops), func(t *txn) error {
 		r, key, ok := look(t.tree, from)
 		switch {
@@ -268,18 +272,20 @@ func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, 
 	return version, nil
 }
 
-// Sweep implements store.Store.
+// Sweep implements store.Store. Records that it can't read go as well, and are part of its error: what is removed gets
+// less all the same.
 func (s *Store) Sweep(ctx context.Context, limit int) (store.Swept, error) {
 	var done store.Swept // written by the committer, which may outlive this call
+	var unread error
 	err := s.change(ctx, 64*limit, func(t *txn) error {
-		done = store.Swept{}
 		for done.Records < limit {
 			id, _ := t.removed.Cursor().First()
 			if id == nil {
 				return nil
 			}
 			id = bytes.Clone(id)
-			n, err := s.sweepDir(t, id, limit-done.Records)
+			n, bad, err := s.sweepDir(t, id, limit-done.Records)
+			unread = errors.Join(unread, bad)
 			if err != nil {
 				return err
 			}
@@ -296,11 +302,12 @@ func (s *Store) Sweep(ctx context.Context, limit int) (store.Swept, error) {
 	if err != nil {
 		return store.Swept{}, err
 	}
-	return done, nil
+	return done, unread
 }
 
-// sweepDir takes up to limit records out of a removed directory, and returns how many there were.
-func (s *Store) sweepDir(t *txn, id []byte, limit int) (n int, err error) {
+// sweepDir takes up to limit records out of a removed directory, and returns how many there were. unread names those
+// whose chunks are unknown.
+func (s *Store) sweepDir(t *txn, id []byte, limit int) (n int, unread, err error) {
 	var keys [][]byte
 	var drops []string
 	var below []uint64
@@ -312,7 +319,7 @@ func (s *Store) sweepDir(t *txn, id []byte, limit int) (n int, err error) {
 		} else {
 			fids, err := s.opts.FIDs(r.value)
 			if err != nil {
-				return 0, broken(fmt.Errorf("record %x: %w", k, err))
+				unread = errors.Join(unread, fmt.Errorf("removed record %x: its chunks stay where they are: %w", k, err))
 			}
 			drops = append(drops, fids...)
 		}
@@ -320,13 +327,13 @@ func (s *Store) sweepDir(t *txn, id []byte, limit int) (n int, err error) {
 	}
 	for _, dir := range below {
 		if err := t.removed.Put(key64(dir), nil); err != nil {
-			return 0, broken(err)
+			return 0, unread, broken(err)
 		}
 	}
 	for _, k := range keys {
 		if err := t.tree.Delete(k); err != nil {
-			return 0, broken(err)
+			return 0, unread, broken(err)
 		}
 	}
-	return len(keys), t.addDrops(drops)
+	return len(keys), unread, t.addDrops(drops)
 }

@@ -160,7 +160,10 @@ func (a *attempt) removeRecord(ctx context.Context, t target, drops []string) (b
 	}
 	c.remove(t.name, t.entry.version)
 	if t.entry.dir() {
-		a.after = func(ctx context.Context) { _, _, _ = a.s.sweepDir(ctx, t.entry.child, 1) } // or Sweep does it
+		a.after = func(ctx context.Context) {
+			var none error                                       // it is empty
+			_, _, _ = a.s.sweepDir(ctx, t.entry.child, 1, &none) // or Sweep does it
+		}
 	}
 	done, err := a.decide(ctx, c)
 	if err == nil && !done {

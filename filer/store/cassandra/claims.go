@@ -53,6 +53,9 @@ func (s *Store) AddClaim(ctx context.Context, c store.Claim) error {
 	if c.Count < 1 || c.Count > store.MaxClaimFIDs {
 		return fmt.Errorf("claim of %d fids: give 1 to %d", c.Count, store.MaxClaimFIDs)
 	}
+	if c.ID == "" {
+		return errors.New("a claim needs an ID")
+	}
 	var until int64
 	if !c.Until.IsZero() {
 		until = c.Until.UnixNano()

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -287,6 +288,5 @@ func drops(rec store.Record, dir bool) []string {
 	if dir {
 		return nil
 	}
-	list, _ := fids(rec.Value)
-	return list
+	return strings.Fields(string(rec.Value))
 }

@@ -37,6 +37,9 @@ func (s *Store) SetSetting(ctx context.Context, name string, was store.Version, 
 		return 0, err
 	}
 	defer leave()
+	if name == "" {
+		return 0, errors.New("a setting needs a name")
+	}
 	version := newVersion()
 	cond, args := is("version", int64(was))
 	if value == nil {

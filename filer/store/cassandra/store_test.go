@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"weed/filer/store"
+	"weed/filer/store/storetest"
 	"weed/internal/cassandratest"
 )
 
@@ -91,6 +92,44 @@ func TestClaims(t *testing.T) {
 	}
 	if got, want := dropped(t, s, 7), map[string]int{"3,07": 1, "3,07_3": 1, "4,08": 1, "4,08_1": 1}; !reflect.DeepEqual(got, want) {
 		t.Errorf("drops %v, want %v", got, want)
+	}
+}
+
+// TestSweepGoesOn: records that can't be read go all the same, and are named.
+func TestSweepGoesOn(t *testing.T) {
+	cfg := newKeyspace(t)
+	unreadable := errors.New("unreadable")
+	s, err := Open(t.Context(), cfg, store.Options{FIDs: func(v []byte) ([]string, error) {
+		if string(v) == "bad" {
+			return nil, unreadable
+		}
+		return storetest.Options().FIDs(v)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	dir := mkdir(t, s, "/d")
+	for name, value := range map[store.Path]string{"/d/a": "f1", "/d/b": "bad", "/d/c": "f2"} {
+		put(t, s, name, 0, value, store.Effects{})
+	}
+	if err := s.RemoveTree(t.Context(), "/d", dir); err != nil {
+		t.Fatal(err)
+	}
+	if swept, err := s.Sweep(t.Context(), 10); !errors.Is(err, unreadable) || errors.Is(err, store.ErrUnavailable) || swept.Records != 3 {
+		t.Errorf("a sweep of a record that can't be read: %+v, %v", swept, err)
+	}
+	if swept, err := s.Sweep(t.Context(), 10); err != nil || swept != (store.Swept{}) {
+		t.Errorf("the next sweep: %+v, %v", swept, err)
+	}
+	if got := dropped(t, s, 7); !reflect.DeepEqual(got, map[string]int{"f1": 1, "f2": 1}) {
+		t.Errorf("drops %v", got)
+	}
+	if err := s.AddClaim(t.Context(), store.Claim{Count: 1}); err == nil || errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a claim without ID: %v", err)
+	}
+	if _, err := s.SetSetting(t.Context(), "", 0, nil); err == nil || errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a setting without name: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package cassandra
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/apache/cassandra-gocql-driver/v2"
@@ -31,21 +32,26 @@ func (s *Store) Sweep(ctx context.Context, limit int) (swept store.Swept, err er
 		return swept, err
 	}
 	defer leave()
+	var unread error
 	for again := true; again; { // sweeping a directory trashes those in it, into any bucket
 		again = false
 		for b := range buckets {
-			found, err := s.sweepBucket(ctx, b, max(limit, 1), &swept)
-			if err != nil || swept.More {
+			found, err := s.sweepBucket(ctx, b, max(limit, 1), &swept, &unread)
+			if err != nil {
 				return swept, err
+			}
+			if swept.More {
+				return swept, unread
 			}
 			again = again || found
 		}
 	}
-	return swept, nil
+	return swept, unread
 }
 
-// sweepBucket sweeps until the limit is reached, which sets swept.More if there is more.
-func (s *Store) sweepBucket(ctx context.Context, b, limit int, swept *store.Swept) (found bool, err error) {
+// sweepBucket sweeps until the limit is reached, which sets swept.More if there is more. unread gets what could not be
+// read.
+func (s *Store) sweepBucket(ctx context.Context, b, limit int, swept *store.Swept, unread *error) (found bool, err error) {
 	iter := s.session.Query("SELECT part, lpart, ltoken FROM "+s.table("trash")+" WHERE bucket = ?", b).PageSize(100).IterContext(ctx)
 	defer func() {
 		if closed := iter.Close(); err == nil {
@@ -67,7 +73,7 @@ func (s *Store) sweepBucket(ctx context.Context, b, limit int, swept *store.Swep
 			swept.More = true
 			return found, nil
 		}
-		n, empty, err := s.sweepDir(ctx, string(part), limit-swept.Records)
+		n, empty, err := s.sweepDir(ctx, string(part), limit-swept.Records, unread)
 		swept.Records += n
 		if err != nil {
 			return found, err
@@ -113,7 +119,7 @@ func (s *Store) removed(ctx context.Context, part string, l lock) (bool, error) 
 
 // sweepDir turns up to limit records of a dead directory into drops, and the directories in it into trash. The
 // directory itself goes when it is empty, as far as it has no drops.
-func (s *Store) sweepDir(ctx context.Context, part string, limit int) (n int, empty bool, err error) {
+func (s *Store) sweepDir(ctx context.Context, part string, limit int, unread *error) (n int, empty bool, err error) {
 	for try := 0; n < limit; try++ {
 		rows, err := s.rows(ctx, s.serial, part, "", true, min(limit-n, sweepRows))
 		if err != nil {
@@ -122,11 +128,12 @@ func (s *Store) sweepDir(ctx context.Context, part string, limit int) (n int, em
 		if len(rows) == 0 {
 			return n, true, s.swept(ctx, part)
 		}
-		done, err := s.sweepRecords(ctx, part, rows)
+		done, bad, err := s.sweepRecords(ctx, part, rows)
 		if err != nil {
 			return n, false, err
 		}
 		if done {
+			*unread = errors.Join(*unread, bad)
 			n, try = n+len(rows), 0
 		} else if err := pause(ctx, try); err != nil {
 			return n, false, err
@@ -135,8 +142,9 @@ func (s *Store) sweepDir(ctx context.Context, part string, limit int) (n int, em
 	return n, false, nil
 }
 
-// sweepRecords sweeps what was read of a dead directory. False means: read again.
-func (s *Store) sweepRecords(ctx context.Context, part string, rows []entry) (done bool, err error) {
+// sweepRecords sweeps what was read of a dead directory; unread names records whose chunks are unknown, and stay.
+// False means: read again.
+func (s *Store) sweepRecords(ctx context.Context, part string, rows []entry) (done bool, unread, err error) {
 	a := s.attempt(part)
 	c := newCAS(part).when("state = ?", stateDead)
 	var drops []string
@@ -145,30 +153,31 @@ func (s *Store) sweepRecords(ctx context.Context, part string, rows []entry) (do
 		if e.lock.held() {
 			locked = true
 			if err := s.clearEntry(ctx, part, e.name, 0); err != nil {
-				return false, err
+				return false, nil, err
 			}
 			continue
 		}
 		if e.dir() {
 			if err := s.toTrash(ctx, e.child, lock{}); err != nil {
-				return false, err
+				return false, nil, err
 			}
 		} else {
 			fids, err := s.opts.FIDs(e.value)
 			if err != nil {
-				return false, fmt.Errorf("record %q of a removed directory: %w", e.name, err)
+				unread = errors.Join(unread, fmt.Errorf("removed record %q: its chunks stay where they are: %w", e.name, err))
 			}
 			drops = append(drops, fids...)
 		}
 		c.remove(e.name, e.version)
 	}
 	if locked {
-		return false, nil
+		return false, nil, nil
 	}
 	if err := a.drop(ctx, c, drops); err != nil {
-		return false, err
+		return false, nil, err
 	}
-	return a.decide(ctx, c)
+	done, err = a.decide(ctx, c)
+	return done, unread, err
 }
 
 // swept ends a dead directory that has no records: the tokens that are left in it are finished, as nobody could read
