@@ -34,3 +34,6 @@ func Port(t testing.TB) int {
 	t.Cleanup(release)
 	return port
 }
+
+// Reserve is Port for who outlives a test: the port is kept until release is called.
+func Reserve() (port int, release func(), err error) { return reserve() }

@@ -23,16 +23,19 @@ func Options() store.Options {
 }
 
 // Run tests stores: open returns an empty one each time, and closes it at the end of the test.
-func Run(t *testing.T, open func(t *testing.T) store.Store) {
+func Run(t *testing.T, open func(t *testing.T) store.Store) { RunSteps(t, 1000, open) }
+
+// RunSteps is Run with so many steps at random, for stores that take long for each.
+func RunSteps(t *testing.T, steps int, open func(t *testing.T) store.Store) {
 	for name, test := range map[string]func(*testing.T, store.Store){
-		"model": model, "race": race, "claims": claims, "settings": settings, "list": list,
+		"model": func(t *testing.T, s store.Store) { model(t, s, steps) }, "race": race, "claims": claims, "settings": settings, "list": list,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
 }
 
 // model does the same at random with a store and with the one in memory: both say the same.
-func model(t *testing.T, b store.Store) {
+func model(t *testing.T, b store.Store, steps int) {
 	ctx := context.Background()
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -54,7 +57,7 @@ func model(t *testing.T, b store.Store) {
 			t.Fatal(err)
 		}
 	}
-	for step := range 1000 {
+	for step := range steps {
 		p, q, kind, stale := path(), path(), r.IntN(9), r.IntN(8) == 0
 		value := []byte(fmt.Sprintf("f%d g%d", step, step))
 		isDir := r.IntN(2) == 0

@@ -1,0 +1,171 @@
+package cassandratest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"weed/internal/freeport"
+)
+
+const (
+	// startTime bounds a start, which takes about ten seconds on an idle machine of two cores.
+	startTime = 3 * time.Minute
+	// maxLogBytes bounds what Log returns: the end of the log.
+	maxLogBytes = 64 << 10
+)
+
+// Server is one Cassandra node. Its methods are for one goroutine at a time.
+type Server struct {
+	dir     string
+	java    string
+	args    []string
+	addr    string // of the clients' port
+	release []func()
+	cmd     *exec.Cmd
+	done    chan struct{} // closed when cmd has ended
+	ended   error         // how, once done is closed
+}
+
+// start configures and starts a server, and waits until it answers.
+func start() (_ *Server, err error) {
+	java, err := exec.LookPath("java")
+	if err != nil {
+		return nil, &missingError{err}
+	}
+	jars, err := classPath()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "cassandratest-")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, java: java, args: arguments(dir, jars)}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, s.Log())
+			s.stop()
+		}
+	}()
+	var ports [2]int
+	for i := range ports {
+		port, release, err := freeport.Reserve()
+		if err != nil {
+			return nil, fmt.Errorf("reserve a port: %w", err)
+		}
+		ports[i], s.release = port, append(s.release, release)
+	}
+	s.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[1]))
+	if err := configure(dir, ports[0], ports[1]); err != nil {
+		return nil, err
+	}
+	if err := s.Restart(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Addr returns where the server listens for clients, host:port. It stays the same for the server's life.
+func (s *Server) Addr() string { return s.addr }
+
+// Kill ends the process with SIGKILL and waits.
+func (s *Server) Kill() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill() // an error says that it has ended
+		<-s.done
+		s.cmd = nil
+	}
+}
+
+// Restart starts a server that was killed, on the data that it had, and waits until it listens.
+func (s *Server) Restart() error {
+	log, err := os.OpenFile(s.logName(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }() // the process has it, too
+	cmd := exec.Command(s.java, s.args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.dir, log, log, dieWithParent()
+	if err := runOnStarter(cmd.Start); err != nil {
+		return fmt.Errorf("run java: %w", err)
+	}
+	done := make(chan struct{})
+	s.cmd, s.done = cmd, done
+	go func() {
+		s.ended = cmd.Wait()
+		close(done)
+	}()
+	return s.waitListening()
+}
+
+// waitListening waits until the clients' port is open, which is the last thing that a start does.
+func (s *Server) waitListening() error {
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	deadline := time.NewTimer(startTime)
+	defer deadline.Stop()
+	for {
+		conn, err := net.Dial("tcp", s.addr)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-poll.C:
+		case <-s.done:
+			return fmt.Errorf("cassandra has ended while it started: %w", cmp.Or(s.ended, errors.New("by itself")))
+		case <-deadline.C:
+			return fmt.Errorf("cassandra does not listen after %v", startTime)
+		}
+	}
+}
+
+func (s *Server) logName() string { return filepath.Join(s.dir, "log") }
+
+// Log returns the end of what the server has logged.
+func (s *Server) Log() []byte {
+	text, err := os.ReadFile(s.logName())
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return text[max(0, len(text)-maxLogBytes):]
+}
+
+// stop ends the server and removes what it has left.
+func (s *Server) stop() {
+	s.Kill()
+	for _, release := range s.release {
+		release()
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+// starter runs functions on a thread that lives as long as the tests: the death signal of a child is sent when the
+// thread that started it ends.
+var starter struct {
+	once  sync.Once
+	calls chan func()
+}
+
+func runOnStarter(f func() error) error {
+	starter.once.Do(func() {
+		starter.calls = make(chan func())
+		go func() {
+			runtime.LockOSThread()
+			for call := range starter.calls {
+				call()
+			}
+		}()
+	})
+	result := make(chan error)
+	starter.calls <- func() { result <- f() }
+	return <-result
+}
