@@ -71,7 +71,8 @@ func (r *Replica) start(kept replication.Durable, fresh bool) error {
 	r.expiring = int(n.cfg.GiveUp / (n.cfg.Lease / ticksPerLease))
 	return r.v.Replicate(func(log *storage.Log) storage.Replicator {
 		r.log = log
-		r.group = replication.NewGroup(r.id, n.cfg.Self, n.leases, kept, log.Length(), fresh, n.now())
+		r.group = replication.NewGroup(r.id, n.cfg.Self, n.leases, kept, replication.Origin{}, log.Length(),
+			fresh, n.now())
 		r.failed = r.v.ReadOnly()&(storage.CauseDamaged|storage.CauseFiles) != 0
 		r.carryOut(r.group.Tick(n.now()))
 		r.giveWay()
