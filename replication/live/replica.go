@@ -238,6 +238,15 @@ func (r *Replica) Failed(err error) { r.fail(err) }
 // Idle is called by the committer.
 func (r *Replica) Idle() { r.carryOut(r.group.Idle()) }
 
+// errNotYet: the members do not agree on compactions.
+var errNotYet = fmt.Errorf("%w: several copies are not compacted yet", storage.ErrCompacting)
+
+// Compactable is called by the committer.
+func (r *Replica) Compactable(int64) error { return errNotYet }
+
+// Compacted is called by the committer.
+func (r *Replica) Compacted(storage.Origin) {}
+
 // recover goes back to work when the disk does, once the others go on without this copy.
 func (r *Replica) recover() {
 	const unwritable = storage.CauseDamaged | storage.CauseFiles | storage.CauseNoSpace
