@@ -46,12 +46,12 @@ func (s *Server) openReplicas() error {
 // logSource reads the bytes that are shipped.
 type logSource struct{ s *Server }
 
-func (l logSource) ReadLog(id blob.VolumeID, offset int64, p []byte) (int, error) {
+func (l logSource) ReadLog(id blob.VolumeID, offset int64, p []byte, of *replication.Origin) (int, error) {
 	v, ok := l.s.store.Volume(id)
 	if !ok {
 		return 0, storage.ErrNoVolume
 	}
-	return v.ReadLog(offset, p, v.Origin())
+	return live.ReadLog(v, offset, p, of)
 }
 
 // frames takes what other servers send.
