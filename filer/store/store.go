@@ -160,7 +160,7 @@ type Store interface {
 	// (of to), ErrIsDirectory (target is one, or from is and target is not 0), ErrIntoItself, ErrUnavailable.
 	Rename(ctx context.Context, from Path, was Version, to Path, target Version, value []byte, effects Effects) (Version, error)
 
-	// Moves returns a number that a Rename makes another one: if two calls return the same, no record has changed its
+	// Moves returns a number that every Rename increases: if two calls return the same, no record has changed its
 	// place between them.
 	Moves(ctx context.Context) (uint64, error)
 
