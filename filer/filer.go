@@ -53,8 +53,9 @@ type Filer struct {
 	serving     context.Context // of requests that take long: it ends when the filer begins to
 	stopServing context.CancelFunc
 
-	verifying  sync.Mutex
-	verifyKeys int64 // blobs that one look at the tree is compared with
+	verifying   sync.Mutex
+	verifyKeys  int64         // blobs that one look at the tree is compared with
+	verifyPause time.Duration // between tries of a volume that can't be listed; it doubles
 
 	ready chan struct{} // closed when addr is known
 	once  sync.Once
@@ -74,7 +75,7 @@ func New(cfg Config, deps Deps) (*Filer, error) {
 		return nil, errors.New("no address to listen on is given")
 	}
 	f := &Filer{cfg: cfg, deps: deps, log: deps.Logger, now: deps.Now, store: deps.Store, ready: make(chan struct{}),
-		buffers: newBuffers(cfg.BufferBytes), copies: newCopyBuffers(), purge: make(chan purge, 1024), verifyKeys: verifyKeys}
+		buffers: newBuffers(cfg.BufferBytes), copies: newCopyBuffers(), purge: make(chan purge, 1024), verifyKeys: verifyKeys, verifyPause: time.Second}
 	if f.client, err = client.New(client.Config{Masters: cfg.Masters, MaxGetBytes: smallReadBytes}); err != nil {
 		return nil, err
 	}

@@ -135,9 +135,8 @@ func (v *verifier) listVolume(ctx context.Context, volume *client.Volume) error 
 }
 
 const (
-	listRounds     = 3  // tries of all servers of a volume
-	listCompacted  = 20 // tries of a volume that is compacted all the time
-	listRetryPause = time.Second
+	listRounds    = 4  // tries of all servers of a volume
+	listCompacted = 20 // tries of a volume that is compacted all the time
 )
 
 // list hands the needles of a volume to add, of any copy that is what the others are. begin is called before the first,
@@ -173,7 +172,7 @@ func (v *verifier) list(ctx context.Context, id blob.VolumeID, begin func(), add
 		if again {
 			continue
 		}
-		if round++; round < listRounds && !pause(ctx, listRetryPause<<(round-1)) {
+		if round++; round < listRounds && !pause(ctx, v.f.verifyPause<<(round-1)) {
 			return ctx.Err()
 		}
 		if err := v.refresh(ctx, id); err != nil {
