@@ -11,6 +11,9 @@ import (
 	"weed/internal/wire"
 )
 
+// errMoving says that the tree was not read as it was at any time.
+var errMoving = errors.New("other filers move files about all the time: try again when they don't")
+
 const (
 	treeTries   = 5  // of the tree, while others move its records about
 	movedRounds = 20 // looks at what was moved during the one before
@@ -143,8 +146,7 @@ func (v *verifier) markTree(ctx context.Context, set *needleSet) error {
 			return err
 		}
 	}
-	v.fail("other filers move files about all the time: try again when they don't")
-	return nil
+	return errMoving
 }
 
 // markOnce reads the tree once, and then what has come to another place meanwhile. It reports whether that was all.

@@ -70,18 +70,23 @@ type group struct {
 	part, parts uint64
 }
 
+// filesOf returns how many blobs a volume has had when it was last heard of.
+func filesOf(v *client.Volume) (n int64) {
+	for i := range v.Copies {
+		if !v.Copies[i].Stray {
+			n = max(n, int64(v.Copies[i].FileCount))
+		}
+	}
+	return n
+}
+
 // groupVolumes cuts volumes into groups of about limit keys; there is always one.
 func groupVolumes(volumes []client.Volume, limit int64) []group {
 	var groups, large []group
 	now, room := group{parts: 1}, limit
 	for i := range volumes {
 		v := &volumes[i]
-		keys := int64(0)
-		for k := range v.Copies {
-			if !v.Copies[k].Stray {
-				keys = max(keys, int64(v.Copies[k].FileCount))
-			}
-		}
+		keys := filesOf(v)
 		if keys > limit {
 			parts := uint64((keys + limit - 1) / limit)
 			for part := range parts {
@@ -103,6 +108,7 @@ func groupVolumes(volumes []client.Volume, limit int64) []group {
 func (v *verifier) listVolume(ctx context.Context, volume *client.Volume) error {
 	id := blob.VolumeID(volume.ID)
 	size := int64(0)
+	v.set.volumes[id] = make([]needle, 0, uint64(filesOf(volume))/v.set.parts+1)
 	err := v.list(ctx, id, func() {
 		v.blobs.Add(-size)
 		v.set.volumes[id], size = v.set.volumes[id][:0], 0

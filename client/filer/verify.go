@@ -15,14 +15,20 @@ import (
 	"weed/internal/wire"
 )
 
-// What Verify tells.
-type (
-	VerifyEvent    = wire.VerifyEvent    // one of its fields is set
-	VerifyProgress = wire.VerifyProgress // how far it is
-	DanglingFile   = wire.DanglingFile   // a file that misses chunks
-	LeakedChunk    = wire.LeakedChunk    // a chunk that nothing refers to
-	VerifyResult   = wire.VerifyResult   // all in all
-)
+// VerifyEvent is what Verify tells at a time: one of its fields is set.
+type VerifyEvent = wire.VerifyEvent
+
+// VerifyProgress says how far Verify is.
+type VerifyProgress = wire.VerifyProgress
+
+// DanglingFile is a file that misses chunks.
+type DanglingFile = wire.DanglingFile
+
+// LeakedChunk is a chunk that nothing refers to.
+type LeakedChunk = wire.LeakedChunk
+
+// VerifyResult is what Verify has found, and done.
+type VerifyResult = wire.VerifyResult
 
 // VerifyOptions say what Verify does.
 type VerifyOptions struct {
