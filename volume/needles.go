@@ -56,15 +56,16 @@ func (s *Server) needles(args *fasthttp.Args) (*wire.NeedlePage, error) {
 	if page.End, err = s.settledEnd(v); err != nil {
 		return nil, err
 	}
-	err = s.fillPage(page, v, from, isTrue(args.Peek("verify")))
+	err = s.fillPage(page, v, from, isTrue(args.Peek("verify")), string(args.Peek("pair")))
 	if err == nil && v.Revision() != page.Revision { // compacted meanwhile: the end was another log's
 		err = errRevision
 	}
 	return page, err
 }
 
-// fillPage adds needles from an offset on, at least one if there is any, and where to go on.
-func (s *Server) fillPage(page *wire.NeedlePage, v *storage.Volume, from int64, verify bool) error {
+// fillPage adds needles from an offset on, at least one if there is any, and where to go on. pair names what they tell of
+// their pairs, "" for nothing.
+func (s *Server) fillPage(page *wire.NeedlePage, v *storage.Volume, from int64, verify bool, pair string) error {
 	within, cancel := context.WithTimeout(context.Background(), checksumTime)
 	defer cancel()
 	pace := func(n int) error {
@@ -83,7 +84,11 @@ func (s *Server) fillPage(page *wire.NeedlePage, v *storage.Volume, from int64, 
 		page.Needles = append(page.Needles, wire.LiveNeedle{Key: uint64(n.Key), Cookie: uint32(n.Cookie), Offset: n.Offset, Size: n.DataSize,
 			CRC: n.Checksum, Name: n.Name, Mime: n.Mime, TTL: n.TTL.String(), Modified: n.LastModified, Gzipped: n.Gzipped,
 			Manifest: n.Manifest, Damage: n.Damage})
-		bytes += len(n.Name) + len(n.Mime) + len(n.Damage)
+		last := &page.Needles[len(page.Needles)-1]
+		if pair != "" {
+			last.Pair, last.AppendedAt = pairOf(n.Pairs, pair), int64(n.AppendAtNs)
+		}
+		bytes += len(n.Name) + len(n.Mime) + len(n.Damage) + len(last.Pair)
 		next = n.Offset + 8 // no record begins before that
 		return true
 	})

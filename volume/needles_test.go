@@ -37,6 +37,12 @@ func TestNeedles(t *testing.T) {
 			t.Errorf("%+v", page.Needles)
 		}
 	}
+	n.put("/3,05637037d6", "tagged", "Seaweed-Filer", "f1")
+	if page := list("&pair=Filer"); page.Needles[0].Pair != "" || page.Needles[3].Pair != "f1" || page.Needles[0].AppendedAt == 0 ||
+		page.Needles[3].AppendedAt < page.Needles[0].AppendedAt || list("").Needles[3].Pair != "" {
+		t.Errorf("%+v", page)
+	}
+	n.do("DELETE", "/3,05637037d6", "").want(202)
 	second := list("").Needles[1].Offset
 	if page := list(fmt.Sprintf("&offset=%d&revision=0", second)); len(page.Needles) != 2 || page.Needles[0].Key != 2 {
 		t.Errorf("%+v", page)

@@ -1,9 +1,9 @@
 package wire
 
-// PathVolumeNeedles lists the live needles of a copy in the order of its log: GET ?volumeId=&offset=&revision=&verify= ->
-// NeedlePage. offset is the Next of the page before, none for the first one; revision its Revision: 409 if the log is of
-// another one. With verify=true the data of each is read and compared with its checksum, at the rate of scrubs. 503 while
-// the copy can't be sure that it has what the others have.
+// PathVolumeNeedles lists the live needles of a copy in the order of its log: GET ?volumeId=&offset=&revision=&verify=&pair=
+// -> NeedlePage. offset is the Next of the page before, none for the first one; revision its Revision: 409 if the log is of
+// another one. With verify=true the data of each is read and compared with its checksum, at the rate of scrubs. With
+// pair=Name each needle tells Pair and AppendedAt. 503 while the copy can't be sure that it has what the others have.
 const PathVolumeNeedles = "/internal/volume/needles"
 
 // NeedlePage is a part of the list of a volume's live needles.
@@ -28,4 +28,9 @@ type LiveNeedle struct {
 	Gzipped  bool   `json:"gzip,omitempty"`
 	Manifest bool   `json:"manifest,omitempty"`
 	Damage   string `json:"damage,omitempty"` // why it can't be read, if it can't
+
+	// Pair is the value of the pair that was asked for, AppendedAt the time of the append in unix nanoseconds: 0 in
+	// volumes that don't keep it, and where no pair was asked for.
+	Pair       string `json:"pair,omitempty"`
+	AppendedAt int64  `json:"appendedAt,omitempty"`
 }
