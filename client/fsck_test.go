@@ -31,11 +31,11 @@ func (c *listedCopy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	q := r.URL.Query()
 	from, _ := strconv.ParseInt(q.Get("offset"), 10, 64)
-	if r.URL.Path != wire.PathVolumeNeedles || q.Get("verify") != "true" || from > 0 && (q.Get("revision") != "5" || c.revised) {
+	if r.URL.Path != wire.PathVolumeNeedles || q.Get("verify") != "true" || from > 0 && (q.Get("generation") != "5" || c.revised) {
 		writeError(w, http.StatusConflict, "another revision")
 		return
 	}
-	page := wire.NeedlePage{Revision: 5}
+	page := wire.NeedlePage{Generation: "5"}
 	for _, n := range c.needles {
 		if n.Offset < from {
 			continue

@@ -73,7 +73,7 @@ func (c *Client) listNeedles(ctx context.Context, server string, volume uint32, 
 			if err != nil || page.Next == 0 {
 				return
 			}
-			from = fmt.Sprintf("&offset=%d&revision=%d", page.Next, page.Revision)
+			from = fmt.Sprintf("&offset=%d&generation=%s", page.Next, page.Generation)
 		}
 	})
 	return l

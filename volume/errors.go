@@ -45,7 +45,7 @@ var errorTable = httpx.ErrorTable{
 	{Kind: storage.ErrWait, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 1, Text: unsureText},
 	{Kind: storage.ErrReadOnly, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 5},
 	{Kind: storage.ErrClosed, Status: fasthttp.StatusServiceUnavailable, Text: "the volume is being closed: try again", RetryAfterSeconds: 1},
-	{Kind: errRevision, Status: fasthttp.StatusConflict},
+	{Kind: errGeneration, Status: fasthttp.StatusConflict},
 	{Kind: storage.ErrAlive, Status: fasthttp.StatusConflict},
 	{Kind: errBeyond, Status: fasthttp.StatusRequestedRangeNotSatisfiable},
 	{Kind: storage.ErrVolumeExists, Status: fasthttp.StatusConflict},

@@ -39,26 +39,22 @@ func (s *Server) needles(args *fasthttp.Args) (*wire.NeedlePage, error) {
 	if !ok {
 		return nil, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume)
 	}
-	page := &wire.NeedlePage{Needles: []wire.LiveNeedle{}, Revision: v.Revision()}
+	page := &wire.NeedlePage{Needles: []wire.LiveNeedle{}, Generation: generation(v.Origin())}
 	from := int64(0)
 	if args.Has("offset") {
-		revision, err := unsigned(args, "revision", math.MaxUint16)
-		if err == nil {
-			from, err = unsigned(args, "offset", math.MaxInt64/2)
-		}
-		if err != nil {
+		if from, err = unsigned(args, "offset", math.MaxInt64/2); err != nil {
 			return nil, err
 		}
-		if revision != int64(page.Revision) {
-			return nil, errRevision
+		if string(args.Peek("generation")) != page.Generation {
+			return nil, errGeneration
 		}
 	}
 	if page.End, err = s.settledEnd(v); err != nil {
 		return nil, err
 	}
 	err = s.fillPage(page, v, from, isTrue(args.Peek("verify")), string(args.Peek("pair")))
-	if err == nil && v.Revision() != page.Revision { // compacted meanwhile: the end was another log's
-		err = errRevision
+	if err == nil && generation(v.Origin()) != page.Generation { // compacted meanwhile: the end was another file's
+		err = errGeneration
 	}
 	return page, err
 }
