@@ -74,13 +74,13 @@ func (c *Client) CheckVolume(ctx context.Context, v *Volume) (VolumeCheck, error
 
 // sameGeneration leaves out copies that are not compacted as the first one is.
 func (check *VolumeCheck) sameGeneration() {
-	of := ""
+	var first *CheckedCopy
 	for i := range check.Copies {
 		switch at := &check.Copies[i]; {
 		case at.Error != "":
-		case of == "":
-			of = at.generation
-		case at.generation != of:
+		case first == nil:
+			first = at
+		case at.generation != first.generation:
 			at.Error = errGeneration.Error()
 		}
 	}

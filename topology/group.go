@@ -133,9 +133,9 @@ func (t *Tree) Serves(url string) bool {
 
 // Presence says what is known of one server and its copy of one volume.
 type Presence struct {
-	Here  bool // the server is in the tree
-	Heard bool // and has reported
-	Holds bool // and has the copy, as far as is known
+	Here      bool   // the server is in the tree
+	Heard     bool   // and has reported
+	Holds     bool   // and has the copy, as far as is known
 	SizeBytes uint64 // of the copy, when it has been reported, as is Extent
 	Extent    Extent
 	Epoch     uint64 // that the copy knows
