@@ -139,6 +139,9 @@ func TestResetMeetsCompaction(t *testing.T) {
 		t.Errorf("the compaction: %v", err)
 	}
 	wantNoLeftovers(t, disk)
+	if left := readTestFile(t, disk, testBase+".dat"); len(left) != SuperblockSize {
+		t.Errorf("the compaction has written %d bytes to the new log", len(left)-SuperblockSize)
+	}
 	b := make([]byte, len(want[59]))
 	if _, err := reader.ReadAt(b, 0); err != nil || !bytes.Equal(b, want[59]) {
 		t.Errorf("a reader of the old log: %v", err)
