@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"weed/internal/blob"
 	"weed/internal/vfs"
@@ -173,6 +174,38 @@ func TestResetMeetsCompaction(t *testing.T) {
 	}
 	if left := readTestFile(t, disk, testBase+".dat"); !bytes.Equal(left, []byte{3, 0, 0, 0, 0, 0, 0, 0}) {
 		t.Errorf("the log is %x", left)
+	}
+}
+
+// TestResetWhileSettling: who waits for what becomes of a key does not take the empty log for an answer.
+func TestResetWhileSettling(t *testing.T) {
+	_, _, p := newFollower(t, Config{})
+	records := []shipped{shipPut(1, payload(1, 100), 1<<60), shipPut(1, payload(2, 100), 1<<60+4096)}
+	p.do(func(l *Log) {
+		if err := l.Write(SuperblockSize, joined(records)); err != nil {
+			t.Error(err)
+		}
+		l.Commit(SuperblockSize + int64(len(records[0].raw)))
+	})
+	settled := make(chan error, 1)
+	go func() { settled <- p.v.Settled(1, time.Minute) }()
+	for waiting := false; !waiting; {
+		keys := &p.v.committer.replica.keys
+		keys.mu.Lock()
+		waiting = keys.changed != nil
+		keys.mu.Unlock()
+	}
+	resets := p.v.Resets()
+	p.do(func(l *Log) {
+		if err := l.Reset(Origin{}); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := <-settled; !errors.Is(err, ErrWait) {
+		t.Errorf("settled: %v", err)
+	}
+	if err := p.v.Settled(1, 0); err != nil || p.v.Resets() != resets+1 {
+		t.Errorf("later: %v, %d resets after %d", err, p.v.Resets(), resets)
 	}
 }
 
