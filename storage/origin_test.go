@@ -185,7 +185,7 @@ func (m *generationMachine) cut(t *rapid.T) {
 	}
 	var err error
 	c.p.do(func(l *Log) { err = l.Cut(to) })
-	if possible := to >= max(o.Floor, SuperblockSize) || to == length; possible != (err == nil) {
+	if possible := to >= SuperblockSize+o.Skipped; possible != (err == nil) {
 		t.Fatalf("cut a log of %d bytes and floor %d to %d: %v", length, o.Floor, to, err)
 	}
 	if after := c.length(); err == nil && after != to || err != nil && after != length || c.v.ReadOnly() != 0 {

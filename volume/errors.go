@@ -46,6 +46,7 @@ var errorTable = httpx.ErrorTable{
 	{Kind: storage.ErrReadOnly, Status: fasthttp.StatusServiceUnavailable, RetryAfterSeconds: 5},
 	{Kind: storage.ErrClosed, Status: fasthttp.StatusServiceUnavailable, Text: "the volume is being closed: try again", RetryAfterSeconds: 1},
 	{Kind: errGeneration, Status: fasthttp.StatusConflict},
+	{Kind: storage.ErrCompacted, Status: fasthttp.StatusConflict},
 	{Kind: storage.ErrAlive, Status: fasthttp.StatusConflict},
 	{Kind: errBeyond, Status: fasthttp.StatusRequestedRangeNotSatisfiable},
 	{Kind: storage.ErrVolumeExists, Status: fasthttp.StatusConflict},
