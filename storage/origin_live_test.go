@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"syscall"
 	"testing"
 	"time"
 
@@ -174,6 +175,42 @@ func TestResetMeetsCompaction(t *testing.T) {
 	}
 	if left := readTestFile(t, disk, testBase+".dat"); !bytes.Equal(left, []byte{3, 0, 0, 0, 0, 0, 0, 0}) {
 		t.Errorf("the log is %x", left)
+	}
+}
+
+// TestResetFailsInCompaction: neither comes about, and the log is as it was.
+func TestResetFailsInCompaction(t *testing.T) {
+	for _, file := range []string{"*.cpd", "*.cpx"} {
+		disk := vfs.NewMem()
+		s, v := createTestVolume(t, disk, Config{})
+		want := fillForCompaction(t, v)
+		p := newPuppet(t, v)
+		err := within(v, func() {
+			disk.SetFault(func(op vfs.Op) error {
+				if op.Is(file, vfs.OpCreate) {
+					return syscall.EIO
+				}
+				return nil
+			})
+			p.do(func(l *Log) {
+				if err := l.Reset(Origin{Revision: 9}); !errors.Is(err, syscall.EIO) || l.Origin() != (Origin{}) {
+					t.Errorf("reset: %v", err)
+				}
+			})
+			disk.SetFault(nil)
+		})
+		if !errors.Is(err, ErrCompacting) {
+			t.Errorf("the compaction: %v", err)
+		}
+		wantNoLeftovers(t, disk)
+		wantAll(t, v, want)
+		closeStore(t, s)
+		s, v = openTestVolume(t, disk, Config{})
+		if v.ReadOnly() != 0 || v.Origin() != (Origin{}) {
+			t.Errorf("%s, %+v", v.ReadOnly(), v.Origin())
+		}
+		wantAll(t, v, want)
+		closeStore(t, s)
 	}
 }
 
