@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"syscall"
 	"testing"
 	"time"
 
@@ -93,6 +94,39 @@ func TestCompactMovesFlight(t *testing.T) {
 	wantIdxAgrees(t, disk, testBase)
 }
 
+// TestCompactLargeTail: what is not committed may be longer than what is copied at once.
+func TestCompactLargeTail(t *testing.T) {
+	disk, _, p := newFollower(t, Config{})
+	front := joined([]shipped{shipPut(1, payload(1, 5000), 1<<60), shipPut(1, payload(2, 100), 1<<60+4096)})
+	tail := shipPut(2, payload(3, 3<<20), 1<<60+8192)
+	piece := len(tail.raw) - 5
+	p.do(func(l *Log) {
+		err := l.Write(SuperblockSize, front)
+		l.Commit(l.Length())
+		if err = errors.Join(err, l.Write(l.Length(), tail.raw[:piece])); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := p.v.Compact(CompactOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	o := p.v.Origin()
+	p.do(func(l *Log) {
+		if l.Length() != o.Floor+int64(piece) || l.Whole() != o.Floor {
+			t.Errorf("%d bytes, %d whole; floor %d", l.Length(), l.Whole(), o.Floor)
+		}
+		if err := l.Write(l.Length(), tail.raw[piece:]); err != nil {
+			t.Error(err)
+		}
+		l.Commit(l.Length())
+	})
+	wantData(t, p.v, 1, payload(2, 100))
+	wantData(t, p.v, 2, tail.data)
+	if got := readTestFile(t, disk, testBase+".dat"); !bytes.Equal(got[o.Floor-o.Skipped:], tail.raw) {
+		t.Error("the tail is not what was written")
+	}
+}
+
 // TestCompactRefusedByReplicator: the replicator is asked when a compaction begins, and before the logs change.
 func TestCompactRefusedByReplicator(t *testing.T) {
 	disk, _, p := newFollower(t, Config{})
@@ -174,6 +208,42 @@ func TestResetMeetsCompaction(t *testing.T) {
 	}
 	if left := readTestFile(t, disk, testBase+".dat"); !bytes.Equal(left, []byte{3, 0, 0, 0, 0, 0, 0, 0}) {
 		t.Errorf("the log is %x", left)
+	}
+}
+
+// TestResetFailsInCompaction: neither comes about, and the log is as it was.
+func TestResetFailsInCompaction(t *testing.T) {
+	for _, file := range []string{"*.cpd", "*.cpx"} {
+		disk := vfs.NewMem()
+		s, v := createTestVolume(t, disk, Config{})
+		want := fillForCompaction(t, v)
+		p := newPuppet(t, v)
+		err := within(v, func() {
+			disk.SetFault(func(op vfs.Op) error {
+				if op.Is(file, vfs.OpCreate) {
+					return syscall.EIO
+				}
+				return nil
+			})
+			p.do(func(l *Log) {
+				if err := l.Reset(Origin{Revision: 9}); !errors.Is(err, syscall.EIO) || l.Origin() != (Origin{}) {
+					t.Errorf("reset: %v", err)
+				}
+			})
+			disk.SetFault(nil)
+		})
+		if !errors.Is(err, ErrCompacting) {
+			t.Errorf("the compaction: %v", err)
+		}
+		wantNoLeftovers(t, disk)
+		wantAll(t, v, want)
+		closeStore(t, s)
+		s, v = openTestVolume(t, disk, Config{})
+		if v.ReadOnly() != 0 || v.Origin() != (Origin{}) {
+			t.Errorf("%s, %+v", v.ReadOnly(), v.Origin())
+		}
+		wantAll(t, v, want)
+		closeStore(t, s)
 	}
 }
 
