@@ -264,6 +264,9 @@ func TestMethods(t *testing.T) {
 	x.want(400, "PUT", "/x?op=prepend", "y")
 	x.want(400, "PUT", "/x?ttl=3x", "y")
 	x.want(400, "PUT", "/x?mode=9", "y")
+	for _, ts := range []string{"x", "-1", "1.", "1.x", "1.-5", "1.0000000001", "9223372036", "99999999999999999999"} {
+		x.want(400, "PUT", "/x?ts="+ts, "y")
+	}
 	x.want(400, "PUT", "/x?replication=x", "y")
 	x.want(400, "PUT", "/x?collection=..", "y")
 	x.want(400, "PUT", "/x?tag=%zz", "y")
@@ -271,6 +274,27 @@ func TestMethods(t *testing.T) {
 	x.want(400, "PUT", "/x?mv.from=/y", "")
 	x.want(400, "POST", "/x?tagging", "")
 	x.want(404, "GET", "/x", "")
+}
+
+// TestModified keeps the time that a client tells.
+func TestModified(t *testing.T) {
+	x := start(t)
+	const last = "Wed, 15 Nov 2023 00:00:00 GMT"
+	for ts, want := range map[string]time.Time{"0": time.Unix(0, 0), "1700006400.25": time.Unix(1700006400, 25e7), "9223372035.999999999": time.Unix(9223372035, 999999999)} {
+		x.want(201, "PUT", "/f?ts="+ts, "content")
+		if got := x.entry("/f"); !got.Mtime.Equal(want) || time.Since(got.Crtime) > time.Hour {
+			t.Errorf("ts=%s: modified at %v, created at %v", ts, got.Mtime, got.Crtime)
+		}
+	}
+	x.want(201, "POST", "/f?op=append&ts=1700006400", "more")
+	if got := x.want(200, "GET", "/f", ""); got.header.Get("Last-Modified") != last || got.body != "contentmore" {
+		t.Errorf("%v, %q", got.header, got.body)
+	}
+	x.want(412, "PUT", "/f", "new", "If-Unmodified-Since", "Tue, 14 Nov 2023 00:00:00 GMT")
+	x.want(201, "PUT", "/f", "new", "If-Unmodified-Since", last)
+	if got := x.entry("/f"); time.Since(got.Mtime) > time.Hour {
+		t.Errorf("modified at %v without ts", got.Mtime)
+	}
 }
 
 func TestConditions(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -37,6 +38,7 @@ type request struct {
 	append     bool
 	mode       fs.FileMode
 	hasMode    bool
+	mtime      time.Time // zero: when it is written
 	place      place
 	ttl        blob.TTL
 	chunkBytes int64
@@ -162,6 +164,11 @@ func (f *Filer) parse(q *request, r *http.Request) error {
 		}
 		q.mode, q.hasMode = fs.FileMode(n), true
 	}
+	if text := v.Get("ts"); text != "" {
+		if q.mtime, err = parseTime(text); err != nil {
+			return err
+		}
+	}
 	if q.ttl, err = blob.ParseTTL(v.Get("ttl")); err != nil {
 		return err
 	}
@@ -170,6 +177,23 @@ func (f *Filer) parse(q *request, r *http.Request) error {
 		return err
 	}
 	return blob.CheckCollection(q.place.collection)
+}
+
+// maxUnixSeconds is the last second that a record can tell.
+const maxUnixSeconds = math.MaxInt64/1_000_000_000 - 1
+
+// parseTime reads unix seconds, with or without decimals.
+func parseTime(text string) (time.Time, error) {
+	whole, part, decimal := strings.Cut(text, ".")
+	seconds, err := strconv.ParseUint(whole, 10, 63)
+	nanoseconds := uint64(0)
+	if err == nil && decimal && len(part) <= 9 {
+		nanoseconds, err = strconv.ParseUint((part + "000000000")[:9], 10, 63)
+	}
+	if err != nil || seconds > maxUnixSeconds || decimal && (part == "" || len(part) > 9) {
+		return time.Time{}, fmt.Errorf("%w ts %.40q: give unix seconds, such as 1700000000 or 1700000000.25", errParameter, text)
+	}
+	return time.Unix(int64(seconds), int64(nanoseconds)), nil
 }
 
 // place fills in what the request leaves open: the rule of the longest prefix, then the filer's defaults.
@@ -323,6 +347,10 @@ func (f *Filer) keep(ctx context.Context, q *request, method, mime string, in *i
 // compose makes the entry that a write leaves behind, in place of old, which may be nil or expired.
 func (f *Filer) compose(q *request, mime string, in *ingested, old *Entry) (*Entry, store.Effects, error) {
 	now := f.now()
+	mtime := q.mtime
+	if mtime.IsZero() {
+		mtime = now
+	}
 	var effects store.Effects
 	if old != nil && old.expired(now) {
 		effects.Drops = old.fids()
@@ -330,7 +358,7 @@ func (f *Filer) compose(q *request, mime string, in *ingested, old *Entry) (*Ent
 	}
 	if q.append && old != nil {
 		e := *old
-		e.Mtime = now
+		e.Mtime = mtime
 		e.Chunks = slices.Concat(old.Chunks, in.chunks)
 		switch {
 		case len(old.Chunks) == 0:
@@ -341,7 +369,7 @@ func (f *Filer) compose(q *request, mime string, in *ingested, old *Entry) (*Ent
 		e.Extended = merge(old.Extended, q.tags)
 		return &e, effects, tooLarge(&e)
 	}
-	e := &Entry{Mtime: now, Crtime: now, Mode: q.mode, Mime: mime + in.mime, Replication: q.place.replication,
+	e := &Entry{Mtime: mtime, Crtime: now, Mode: q.mode, Mime: mime + in.mime, Replication: q.place.replication,
 		Collection: q.place.collection, TTL: q.ttl, MD5: in.md5[:], Extended: q.tags, Chunks: in.chunks}
 	if d := q.ttl.Duration(); d > 0 {
 		e.Expires = q.started.Add(d).Unix()
