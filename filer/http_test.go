@@ -391,6 +391,46 @@ func TestTTL(t *testing.T) {
 	x.settled(2)
 }
 
+// TestAppendTTL makes sure that no part of a file goes before the file, whatever the request or a rule says.
+func TestAppendTTL(t *testing.T) {
+	x := start(t)
+	x.want(200, "POST", "/.weed/conf", `{"version":0,"rules":[{"prefix":"/short/","ttl":"5m"}]}`)
+	x.want(201, "PUT", "/ever", "one ")
+	x.want(201, "POST", "/ever?op=append&ttl=3m", "two")
+	x.want(204, "POST", "/short/ever?mv.from=/ever", "")
+	x.want(201, "POST", "/short/ever?op=append", " three")
+	x.want(201, "PUT", "/hour?ttl=1h", "one ")
+	x.want(201, "POST", "/hour?op=append&ttl=3m", "two")
+	x.want(201, "POST", "/hour?op=append", " three")
+	x.want(201, "POST", "/new?op=append&ttl=3m", "first")
+	for path, want := range map[string]string{"/short/ever": "", "/hour": "1h", "/new": "3m"} {
+		e := x.entry(path)
+		if ttl, err := ttlOf(e.TTLSec); err != nil || ttl.String() != want {
+			t.Errorf("%s: ttl %s, %v, want %q", path, ttl, err, want)
+		}
+		for _, c := range e.Chunks {
+			fid, _ := blob.ParseFileID(c.FID)
+			x.cluster.each(func(v *volumeServer) {
+				if b, ok := v.blobs[fid]; ok && b.ttl != want {
+					t.Errorf("%s: a chunk has ttl %q, want %q", path, b.ttl, want)
+				}
+			})
+		}
+	}
+}
+
+// TestAppendToAnother is an append during which the file is replaced by one that lives longer.
+func TestAppendToAnother(t *testing.T) {
+	x := start(t)
+	q := request{append: true, ttl: blob.TTL{Count: 3, Unit: blob.TTLMinute}}
+	if _, _, err := x.filer.compose(&q, "", &ingested{}, &Entry{}); !errors.Is(err, errLifetime) {
+		t.Error(err)
+	}
+	if _, _, err := x.filer.compose(&q, "", &ingested{}, &Entry{TTL: q.ttl}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestConf(t *testing.T) {
 	x := start(t)
 	if got := x.want(200, "GET", "/.weed/conf", ""); got.body != `{"version":0,"rules":[]}` {

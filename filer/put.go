@@ -84,7 +84,7 @@ func (f *Filer) put(w http.ResponseWriter, r *http.Request, path store.Path, dir
 			return
 		}
 	}
-	f.place(q)
+	f.place(q, old)
 	in, err := f.ingest(ctx, c.r, c.size, q.place, q.chunkBytes, blobMime(c.mime, q))
 	if err == nil {
 		if err = c.finish(in.md5); err == nil {
@@ -196,8 +196,9 @@ func parseTime(text string) (time.Time, error) {
 	return time.Unix(int64(seconds), int64(nanoseconds)), nil
 }
 
-// place fills in what the request leaves open: the rule of the longest prefix, then the filer's defaults.
-func (f *Filer) place(q *request) {
+// place fills in what the request leaves open: the rule of the longest prefix, then the filer's defaults. What is appended
+// to old lives as long as that: a file never outlives a part of it.
+func (f *Filer) place(q *request, old *Entry) {
 	rule := f.rules.Load().of(q.path)
 	for _, d := range [...]struct {
 		field      *string
@@ -215,6 +216,9 @@ func (f *Filer) place(q *request) {
 	}
 	if q.ttl.IsZero() {
 		q.ttl, _ = blob.ParseTTL(rule.TTL) // checked when it was set
+	}
+	if q.append && old != nil && !old.expired(f.now()) {
+		q.ttl = old.TTL
 	}
 	q.place.ttl = q.ttl.String()
 }
@@ -357,6 +361,9 @@ func (f *Filer) compose(q *request, mime string, in *ingested, old *Entry) (*Ent
 		old = nil
 	}
 	if q.append && old != nil {
+		if q.ttl != old.TTL { // it was replaced during the upload
+			return nil, effects, errLifetime
+		}
 		e := *old
 		e.Mtime = mtime
 		e.Chunks = slices.Concat(old.Chunks, in.chunks)

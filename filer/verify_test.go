@@ -56,7 +56,7 @@ func (x *fixture) plant(fid string, at time.Time) blob.FileID {
 	for _, v := range x.cluster.servers {
 		if slices.Contains(v.volumes, id.Volume) {
 			v.mu.Lock()
-			v.blobs[id] = stored{[]byte("leak"), http.Header{"Seaweed-Filer": {pairs["Filer"]}}, at}
+			v.blobs[id] = stored{[]byte("leak"), http.Header{"Seaweed-Filer": {pairs["Filer"]}}, at, ""}
 			v.mu.Unlock()
 		}
 	}
