@@ -254,11 +254,19 @@ func (x *compaction) compare() error {
 
 // expired reports whether a record is to be left out for its age.
 func (x *compaction) expired(scanner *logScanner, r logRecord) (bool, error) {
-	if x.origin.AsOf == 0 || r.size == 0 {
+	if x.origin.AsOf == 0 {
+		return false, nil
+	}
+	return x.v.recordExpired(scanner, r, time.Unix(0, x.origin.AsOf))
+}
+
+// recordExpired reports whether the time of a record in a scanner's window is over.
+func (v *Volume) recordExpired(scanner *logScanner, r logRecord, now time.Time) (bool, error) {
+	if r.size == 0 {
 		return false, nil
 	}
 	l, err := readLayout(&windowFile{scanner: scanner}, scanner.version, r.offset, r.header)
-	return err == nil && x.v.expiredAt(&l.Needle, time.Unix(0, x.origin.AsOf)), err
+	return err == nil && v.expiredAt(&l.Needle, now), err
 }
 
 // copyRecord appends a record to the copy, and to a sum.
