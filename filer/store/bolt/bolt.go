@@ -1,21 +1,17 @@
 // Package bolt is the filer's embedded store: one bbolt file, used by one filer at a time.
 //
-// It owns the file and one goroutine, the committer, which makes all changes that wait at a moment one transaction:
-// they share its syncs. A change is checked before it touches anything, so one that fails leaves no trace in the
-// transaction that it shares. Reads see the last transaction that was committed.
+// It owns the file, two logs, and one goroutine, the committer. The committer makes all changes that wait at a moment
+// one transaction, and appends that to a log: they share its sync, and are durable with it. What is in a log is kept in
+// memory, too, where reads find it over what is in the file. When a log is full, the other one takes its turn, and all
+// that it holds goes into the file as one transaction, which costs far less than many small ones. A change is checked
+// before it touches anything, so one that fails leaves no trace in the transaction that it shares. Reads see one moment,
+// and only what is durable.
 //
-// # Layout
+// The logs are bounded: changes wait while both are full. After a crash Open puts what they hold into the file. A
+// transaction that was torn by the crash ends them; one that is damaged with later ones behind it is an error, and
+// nothing is touched then.
 //
-//	tree      directory id (8) + name   version (8), kind (1), id of the directory (8, of directories), value
-//	removed   directory id (8)          nothing: the directories whose records are still to be swept
-//	drops     number (8)                fid
-//	claims    claim's id                the claim as JSON
-//	used      claim's id                a bit for each fid, set when it is used
-//	settings  name                      version (8), value
-//	meta      "format"                  number of this layout (8)
-//
-// Numbers are big-endian. The root's id is 1; ids and versions come from the sequence of tree, and never come again.
-// FORMAT.md is the reference. A rename moves one key, whatever is below it.
+// FORMAT.md tells the buckets of the file and the records of the logs. A rename moves one key, whatever is below it.
 //
 //	s, err := bolt.Open(dir, store.Options{FIDs: filer.FIDs})
 package bolt
@@ -83,6 +79,7 @@ type config struct {
 	disk     vfs.FS // of the logs
 	logBytes int64
 	plain    bool                    // without logs: each change is a transaction of the file
+	noSync   bool                    // the file's transactions need not survive a crash of the machine
 	fault    func(*generation) error // called before a generation is written into the file
 }
 
@@ -99,11 +96,12 @@ func OpenPlain(dir string, opts store.Options) (*Store, error) {
 }
 
 func openWith(dir string, opts store.Options, cfg config) (*Store, error) {
-	if err := errors.Join(os.MkdirAll(dir, 0o755), cfg.disk.MkdirAll(dir, 0o755)); err != nil {
+	if err := makeDir(cfg.disk, dir); err != nil {
 		return nil, fmt.Errorf("make the store's directory: %w", err)
 	}
 	path := filepath.Join(dir, fileName)
-	db, err := bbolt.Open(path, 0o644, &bbolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	db, err := bbolt.Open(path, 0o644, &bbolt.Options{Timeout: lockWait, NoSync: cfg.noSync,
+		NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, boltErrors.ErrTimeout) {
 		return nil, fmt.Errorf("open %s: another filer uses it", path)
 	}
@@ -123,6 +121,27 @@ func openWith(dir string, opts store.Options, cfg config) (*Store, error) {
 	}
 	s.group.Go(s.commit)
 	return s, nil
+}
+
+// makeDir makes a directory and those above it durably: what is in it can't outlive its name.
+func makeDir(disk vfs.FS, dir string) error {
+	above := []string{filepath.Dir(dir)} // always: the one who made it may have had no time to sync
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := disk.Stat(at); !errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		above = append(above, filepath.Dir(at))
+	}
+	if err := disk.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for i, parent := range above {
+		// One that was there may be another user's.
+		if err := disk.SyncDir(parent); err != nil && (i > 0 || !errors.Is(err, os.ErrPermission)) {
+			return err
+		}
+	}
+	return nil
 }
 
 // prepare makes what a file needs. It returns the number of the last transaction that is in the file, and the salt of
@@ -251,7 +270,7 @@ func (s *Store) Close() error {
 	s.once.Do(func() {
 		close(s.quit)
 		s.group.Wait()
-		s.closing = s.db.Close()
+		s.closing = errors.Join(s.closing, s.journal.close(), s.db.Close())
 	})
 	return s.closing
 }
