@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"testing"
 )
 
@@ -58,7 +59,7 @@ func relayed(t *testing.T, addr string, first int) (sent int64, got []byte, err 
 		sent += n
 	}
 	to.Close()
-	return sent, append(head, <-arrived...), err
+	return sent, slices.Concat(head, <-arrived), err
 }
 
 func TestRelay(t *testing.T) {

@@ -200,12 +200,11 @@ func (s *Store) thaw(err error) error {
 
 // settle puts all that is only in the logs into the file. What fails is still in the logs.
 func (s *Store) settle() error {
-	var err error
 	if s.flushing {
-		err = s.thaw(<-s.flushed)
+		_ = s.thaw(<-s.flushed) // if that has failed it is tried again
 	}
 	if s.frozen != nil {
-		if err = s.flush(s.frozen); err != nil {
+		if err := s.flush(s.frozen); err != nil {
 			return err
 		}
 	}

@@ -116,7 +116,8 @@ func (j *journal) close() error {
 
 // encode returns the record of a transaction, in memory that is valid until the next call.
 func (j *journal) encode(g *generation) []byte {
-	b := append(j.buf[:0], make([]byte, headBytes)...)
+	var head [headBytes]byte
+	b := append(j.buf[:0], head[:]...)
 	b = binary.AppendUvarint(b, g.ids)
 	b = binary.AppendUvarint(b, g.drops)
 	for i := range g.tables {
