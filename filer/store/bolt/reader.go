@@ -36,8 +36,9 @@ type reader struct {
 	layers [3]*generation // nil where there is none
 	db     *bbolt.DB
 	tx     *bbolt.Tx // begun when it is needed
-	err    error     // of beginning it; what was read since is worth nothing
-	unlock func()    // lets the committer go on; nil if it does not wait
+	files  [buckets]*bbolt.Bucket
+	err    error  // of beginning it; what was read since is worth nothing
+	unlock func() // lets the committer go on; nil if it does not wait
 }
 
 // read begins to read what is durable. Until the reader is closed, or has turned to a page, nothing changes, so that
@@ -79,7 +80,7 @@ func (r *reader) failure() error {
 func (r *reader) close() {
 	if r.tx != nil {
 		_ = r.tx.Rollback() // of a transaction that only reads
-		r.tx = nil
+		r.tx, r.files = nil, [buckets]*bbolt.Bucket{}
 	}
 	r.release()
 }
@@ -99,7 +100,10 @@ func (r *reader) file(b bucket) *bbolt.Bucket {
 	if r.err != nil {
 		return nil
 	}
-	return r.tx.Bucket(bucketNames[b])
+	if r.files[b] == nil {
+		r.files[b] = r.tx.Bucket(bucketNames[b])
+	}
+	return r.files[b]
 }
 
 // get returns a value, nil if there is none. It is valid while the reader is open, and must not be changed.

@@ -17,6 +17,15 @@ const (
 	headLen  = 9 // version and kind
 )
 
+// pathError is a failure of a path. Most files are looked for before they are made, so it has to be cheap.
+type pathError struct {
+	path store.Path
+	kind error
+}
+
+func (e pathError) Error() string { return string(e.path) + ": " + e.kind.Error() }
+func (e pathError) Unwrap() error { return e.kind }
+
 // row is a value of the tree.
 type row struct {
 	version uint64
@@ -76,9 +85,9 @@ func (r *reader) parentOf(path store.Path) (dir uint64, name string, err error) 
 		d, ok := r.row(dir, head)
 		switch {
 		case !ok:
-			return 0, "", fmt.Errorf("%s: %w", path, store.ErrNoParent)
+			return 0, "", pathError{path, store.ErrNoParent}
 		case !d.dir:
-			return 0, "", fmt.Errorf("%s: %w", path, store.ErrNotDirectory)
+			return 0, "", pathError{path, store.ErrNotDirectory}
 		}
 		dir, rest = d.id, tail
 	}
@@ -111,7 +120,7 @@ func (s *Store) Find(ctx context.Context, path store.Path) (rec store.Record, er
 				return nil
 			}
 		}
-		return fmt.Errorf("%s: %w", path, store.ErrNotFound)
+		return pathError{path, store.ErrNotFound}
 	})
 	return rec, err
 }
@@ -130,9 +139,9 @@ func (s *Store) List(ctx context.Context, path store.Path, opts store.ListOption
 		case r.err != nil:
 			return nil, r.failure()
 		case !ok:
-			return nil, fmt.Errorf("%s: %w", path, store.ErrNotFound)
+			return nil, pathError{path, store.ErrNotFound}
 		case !d.dir:
-			return nil, fmt.Errorf("%s: %w", path, store.ErrNotDirectory)
+			return nil, pathError{path, store.ErrNotDirectory}
 		}
 		id = d.id
 	}
@@ -164,9 +173,9 @@ func (s *Store) Put(ctx context.Context, path store.Path, was store.Version, rec
 		old, ok := t.row(dir, name)
 		switch {
 		case old.version != uint64(was):
-			return fmt.Errorf("%s: %w", path, store.ErrConflict)
+			return pathError{path, store.ErrConflict}
 		case ok && old.dir != record.Dir:
-			return fmt.Errorf("%s: %w", path, store.ErrIsDirectory)
+			return pathError{path, store.ErrIsDirectory}
 		}
 		r := row{dir: record.Dir, id: old.id, value: record.Value}
 		if err := t.effect(effects); err != nil {
@@ -193,11 +202,11 @@ func (s *Store) Remove(ctx context.Context, path store.Path, was store.Version, 
 		r, key, ok := t.look(path)
 		switch {
 		case !ok:
-			return fmt.Errorf("%s: %w", path, store.ErrNotFound)
+			return pathError{path, store.ErrNotFound}
 		case r.version != uint64(was):
-			return fmt.Errorf("%s: %w", path, store.ErrConflict)
+			return pathError{path, store.ErrConflict}
 		case r.dir && !t.isEmpty(r.id):
-			return fmt.Errorf("%s: %w", path, store.ErrNotEmpty)
+			return pathError{path, store.ErrNotEmpty}
 		}
 		if err := t.effect(effects); err != nil {
 			return err
@@ -213,11 +222,11 @@ func (s *Store) RemoveTree(ctx context.Context, path store.Path, was store.Versi
 		r, key, ok := t.look(path)
 		switch {
 		case !ok:
-			return fmt.Errorf("%s: %w", path, store.ErrNotFound)
+			return pathError{path, store.ErrNotFound}
 		case !r.dir:
-			return fmt.Errorf("%s: %w", path, store.ErrNotDirectory)
+			return pathError{path, store.ErrNotDirectory}
 		case r.version != uint64(was):
-			return fmt.Errorf("%s: %w", path, store.ErrConflict)
+			return pathError{path, store.ErrConflict}
 		}
 		t.put(removedBucket, string(key64(r.id)), nil)
 		t.delete(treeBucket, key)
@@ -233,9 +242,9 @@ func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, 
 		r, key, ok := t.look(from)
 		switch {
 		case !ok:
-			return fmt.Errorf("%s: %w", from, store.ErrNotFound)
+			return pathError{from, store.ErrNotFound}
 		case r.version != uint64(was):
-			return fmt.Errorf("%s: %w", from, store.ErrConflict)
+			return pathError{from, store.ErrConflict}
 		case r.dir && (to == from || strings.HasPrefix(string(to), string(from)+"/")):
 			return fmt.Errorf("%s to %s: %w", from, to, store.ErrIntoItself)
 		}
@@ -246,9 +255,9 @@ func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, 
 		old, ok := t.row(dir, name)
 		switch {
 		case old.version != uint64(target):
-			return fmt.Errorf("%s: %w", to, store.ErrConflict)
+			return pathError{to, store.ErrConflict}
 		case ok && (old.dir || r.dir):
-			return fmt.Errorf("%s: %w", to, store.ErrIsDirectory)
+			return pathError{to, store.ErrIsDirectory}
 		}
 		if err := t.effect(effects); err != nil {
 			return err
