@@ -66,6 +66,7 @@ type Store struct {
 	mu     sync.RWMutex
 	active *generation // what is durable in the log that is written to
 	frozen *generation // what is on its way into the file; nil if there is nothing
+	floors floors
 
 	// Used by the committer alone.
 	journal  *journal

@@ -74,7 +74,8 @@ func (s *Store) Drops(ctx context.Context, after string, limit int) (list []stor
 		return nil, err
 	}
 	defer r.close()
-	for c := r.page(dropsBucket, "", string(key64(from+1)), limit); len(list) < limit; {
+	first := max(string(key64(from+1)), s.floors.keys[dropsBucket])
+	for c := r.page(dropsBucket, "", first, limit); len(list) < limit; {
 		k, v, ok := c.next()
 		if !ok {
 			break
@@ -101,6 +102,7 @@ func (s *Store) Dropped(ctx context.Context, drops []store.Drop) error {
 			}
 			t.delete(dropsBucket, string(key64(n)))
 		}
+		t.first(dropsBucket)
 		return nil
 	})
 }

@@ -30,10 +30,25 @@ type change struct {
 type txn struct {
 	reader
 	changed *generation
+	floors  floors
 }
 
-func (t *txn) put(b bucket, key string, value []byte) { t.changed.tables[b].set(key, value, false) }
-func (t *txn) delete(b bucket, key string)            { t.changed.tables[b].set(key, nil, true) }
+// floors spare walks over what is gone, which stays in memory until it is gone from the file: where a queue is worked off
+// from its beginning, that would be all that was done so far, each time.
+type floors struct {
+	keys  [buckets]string // a bucket has nothing below its key
+	swept string          // key in the tree: of its directory, which was removed, all up to it is gone
+}
+
+// beyond is a floor above all keys of a queue.
+const beyond = "\xff\xff\xff\xff\xff\xff\xff\xff\xff"
+
+func (t *txn) put(b bucket, key string, value []byte) {
+	t.changed.tables[b].set(key, value, false)
+	t.floors.keys[b] = min(t.floors.keys[b], key)
+}
+
+func (t *txn) delete(b bucket, key string) { t.changed.tables[b].set(key, nil, true) }
 
 // next returns a number that never comes again.
 func (t *txn) next() uint64 {
@@ -41,9 +56,12 @@ func (t *txn) next() uint64 {
 	return t.changed.ids
 }
 
-// first returns the first entry of a bucket.
+// first returns the first entry of a queue: removed, or drops.
 func (t *txn) first(b bucket) (key string, ok bool) {
-	key, _, ok = t.seek(b, "", "").next()
+	key, _, ok = t.seek(b, "", t.floors.keys[b]).next()
+	if t.floors.keys[b] = key; !ok {
+		t.floors.keys[b] = beyond
+	}
 	return key, ok
 }
 
@@ -112,7 +130,7 @@ func (s *Store) gather(batch []*change, expected int, over <-chan time.Time) []*
 // apply makes a batch one transaction and answers its callers.
 func (s *Store) apply(batch []*change) {
 	g := &generation{last: s.active.last + 1, ids: s.active.ids, drops: s.active.drops}
-	t := &txn{reader: reader{layers: [3]*generation{g, s.active, s.frozen}, db: s.db}, changed: g}
+	t := &txn{reader: reader{layers: [3]*generation{g, s.active, s.frozen}, db: s.db}, changed: g, floors: s.floors}
 	for _, c := range batch {
 		c.err = c.do(t)
 	}
@@ -120,6 +138,11 @@ func (s *Store) apply(batch []*change) {
 	err := t.err
 	if err == nil && !g.isEmpty() {
 		err = s.keep(g)
+	}
+	if err == nil {
+		s.mu.Lock()
+		s.floors = t.floors
+		s.mu.Unlock()
 	}
 	// Numbers do not come again even if the transaction has failed: it may be there after a crash.
 	s.active.ids, s.active.drops = max(s.active.ids, g.ids), max(s.active.drops, g.drops)

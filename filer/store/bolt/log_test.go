@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -370,5 +371,96 @@ func TestFormat1(t *testing.T) {
 	}
 	if v, err := s.Put(context.Background(), "/old", 7, store.Record{}, store.Effects{}); err != nil || v != 8 {
 		t.Errorf("version %d, %v", v, err)
+	}
+}
+
+// TestSweepGoesOn removes trees while a sweep fails now and then: all is swept once, and drops are taken from the
+// beginning of their queue all the time.
+func TestSweepGoesOn(t *testing.T) {
+	ctx := context.Background()
+	dir, disk := t.TempDir(), vfs.NewMem()
+	s := small(t, dir, config{disk: disk, logBytes: 4 << 10})
+	want, got := map[string]int{}, map[string]int{}
+	put := func(path store.Path, dir bool, value string) store.Version {
+		v, err := s.Put(ctx, path, 0, store.Record{Dir: dir, Value: []byte(value)}, store.Effects{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for round := range 3 {
+		tops := map[store.Path]store.Version{}
+		for a := range 3 {
+			top := store.Path(fmt.Sprintf("/r%d-%d", round, a))
+			tops[top] = put(top, true, "")
+			for b := range 5 {
+				below := top + store.Path(fmt.Sprintf("/d%d", b))
+				put(below, true, "")
+				for c := range 3 {
+					fid := fmt.Sprintf("f%d.%d.%d.%d", round, a, b, c)
+					put(below+store.Path("/"+fid), false, fid)
+					want[fid] = 1
+				}
+			}
+		}
+		for top, version := range tops {
+			if err := s.RemoveTree(ctx, top, version); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for turn, more := 0, true; more; turn++ {
+			if turn%3 == 0 {
+				disk.SetFault(func(op vfs.Op) error {
+					if op.Kind == vfs.OpSync {
+						return syscall.EIO
+					}
+					return nil
+				})
+				if _, err := s.Sweep(ctx, 4); !errors.Is(err, store.ErrUnavailable) {
+					t.Fatalf("a sweep that can't be kept: %v", err)
+				}
+				disk.SetFault(nil)
+			}
+			swept, err := s.Sweep(ctx, 4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			more = swept.More
+			list, err := s.Drops(ctx, "", 3)
+			if err == nil {
+				err = s.Dropped(ctx, list)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range list {
+				got[d.FID]++
+			}
+		}
+	}
+	for fid, n := range storetest.Dropped(t, s) {
+		got[fid] += n
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("drops %v, want %v", got, want)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bbolt.Open(filepath.Join(dir, fileName), 0o644, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.View(func(tx *bbolt.Tx) error {
+		for _, b := range []bucket{treeBucket, removedBucket, dropsBucket} {
+			if n := tx.Bucket(bucketNames[b]).Stats().KeyN; n != 0 {
+				t.Errorf("bucket %s has %d entries", bucketNames[b], n)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -307,7 +307,11 @@ func (s *Store) Sweep(ctx context.Context, limit int) (store.Swept, error) {
 // whose chunks are unknown.
 func (s *Store) sweepDir(t *txn, id string, limit int) (n int, unread error) {
 	var keys, fids []string
-	for c := t.seek(treeBucket, id, id); len(keys) < limit; {
+	from := id
+	if strings.HasPrefix(t.floors.swept, id) {
+		from = t.floors.swept
+	}
+	for c := t.seek(treeBucket, id, from); len(keys) < limit; {
 		k, v, ok := c.next()
 		if !ok {
 			break
@@ -326,6 +330,7 @@ func (s *Store) sweepDir(t *txn, id string, limit int) (n int, unread error) {
 	}
 	for _, k := range keys {
 		t.delete(treeBucket, k)
+		t.floors.swept = k
 	}
 	t.addDrops(fids)
 	return len(keys), unread
