@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -211,11 +212,15 @@ func (b *bench) largeDirectory() error {
 	for i := range pages {
 		after := fmt.Sprintf("file-%08d", i*(b.entries/pages))
 		begin := time.Now()
-		var page struct{ Entries []struct{ FullPath string } }
-		if err := getJSON(f.url(fmt.Sprintf("/many/?limit=%d&lastFileName=%s", pageEntries, after)), &page); err != nil {
+		var text json.RawMessage
+		if err := getJSON(f.url(fmt.Sprintf("/many/?limit=%d&lastFileName=%s", pageEntries, after)), &text); err != nil {
 			return err
 		}
 		took = append(took, float64(time.Since(begin).Microseconds())/1e3)
+		var page struct{ Entries []struct{ FullPath string } }
+		if err := json.Unmarshal(text, &page); err != nil {
+			return err
+		}
 		if len(page.Entries) < min(pageEntries, b.entries/pages-1) {
 			return fmt.Errorf("a page has %d entries", len(page.Entries))
 		}
