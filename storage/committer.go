@@ -72,8 +72,8 @@ type operation struct {
 	sent bool // to other servers, so that it may come about there
 	// short is a put that comes about with less than its answer would promise.
 	short bool
-	err    error
-	done   chan struct{} // capacity 1
+	err   error
+	done  chan struct{} // capacity 1
 }
 
 // answer tells the caller what came of it. The operation is the caller's again.
