@@ -59,9 +59,8 @@ func (f *Filer) remove(r *http.Request, path store.Path, recursive bool) error {
 	ctx, q := r.Context(), request{path: path, conditions: writeConditions(r.Header)}
 	for tries := 0; ; tries++ {
 		e, version, err := f.find(ctx, path)
-		check := f.checkTarget(&q, r.Method, e, err)
-		if errors.Is(check, errPrecondition) {
-			return check
+		if (err == nil || isNotFound(err)) && !conditionsHold(&q, r.Method, e, err == nil) {
+			return errPrecondition
 		}
 		switch {
 		case e == nil && isNotFound(err):

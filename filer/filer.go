@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -184,8 +185,14 @@ func (f *Filer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *Filer) route(w http.ResponseWriter, r *http.Request) {
-	if !isRead(r.Method) && !f.permits(w, r) {
-		return
+	if !isRead(r.Method) {
+		if !f.permits(w, r) {
+			return
+		}
+		if !queryReads(r) {
+			f.fail(w, r, fmt.Errorf("%w: the query can't be read: write %%25 for %%, %%3B for a semicolon", errParameter))
+			return
+		}
 	}
 	if page, ok := pages[r.URL.Path]; ok {
 		if allow(w, r, page.methods...) {
@@ -217,6 +224,16 @@ func (f *Filer) route(w http.ResponseWriter, r *http.Request) {
 	default:
 		allow(w, r, treeMethods...)
 	}
+}
+
+// queryReads reports whether all of a request's query can be read. What can't is left out by URL.Query, which would
+// make the deletion of a tag that of the file.
+func queryReads(r *http.Request) bool {
+	if r.URL.RawQuery == "" {
+		return true
+	}
+	_, err := url.ParseQuery(r.URL.RawQuery)
+	return err == nil
 }
 
 var treeMethods = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete}

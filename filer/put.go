@@ -138,7 +138,7 @@ func (f *Filer) parse(q *request, r *http.Request) error {
 	}
 	v, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return fmt.Errorf("%w: the query can't be read", errParameter)
+		return errParameter // route has looked
 	}
 	switch op := v.Get("op"); op {
 	case "":
@@ -274,17 +274,29 @@ func (f *Filer) checkTarget(q *request, method string, old *Entry, err error) er
 	if err == nil && old.IsDir() {
 		return store.ErrIsDirectory
 	}
-	c := &q.conditions
-	if len(c.IfMatch)+len(c.IfNoneMatch)+len(c.IfUnmodifiedSince) > 0 {
-		etag, modified := "", int64(0)
-		if err == nil {
-			etag, modified = old.etag(), old.Mtime.Unix()
-		}
-		if httprange.Evaluate(method, *c, etag, modified) == httprange.PreconditionFailed {
-			return errPrecondition
-		}
+	if !conditionsHold(q, method, old, err == nil) {
+		return errPrecondition
 	}
 	return err
+}
+
+// directoryTag stands for the entity tag of a directory: it has none that a client could name, so only `*` matches.
+const directoryTag = "\"\x00\""
+
+// conditionsHold evaluates the conditions of a change to e, or to nothing if it is not there.
+func conditionsHold(q *request, method string, e *Entry, there bool) bool {
+	c := &q.conditions
+	if len(c.IfMatch)+len(c.IfNoneMatch)+len(c.IfUnmodifiedSince) == 0 {
+		return true
+	}
+	etag, modified := "", int64(0)
+	if there {
+		etag, modified = directoryTag, e.Mtime.Unix()
+		if !e.IsDir() {
+			etag = e.etag()
+		}
+	}
+	return httprange.Evaluate(method, *c, etag, modified) != httprange.PreconditionFailed
 }
 
 // keep writes the entry of a content that was uploaded, and settles its slots, whatever comes of it. old and version
