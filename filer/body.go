@@ -23,6 +23,7 @@ const (
 	smallBodyBytes = 64 << 10 // forms up to this size are read as a whole
 	maxParts       = 1000
 	maxFieldBytes  = 64 << 10 // a form's field that is not the file
+	maxPartHead    = 64 << 10 // the head of a part, and what stands before the first one
 )
 
 // content is what a request's body holds: a file that is being read.
@@ -34,7 +35,44 @@ type content struct {
 	close  func()
 	digest []digest
 
-	forms *multipart.Reader // what r is a part of, nil of a raw body
+	whole []byte      // all of the content, if it is in memory, as it is in r
+	forms *formReader // what r is a part of, nil of a raw body
+}
+
+// formReader reads a form part by part, with bounded memory: mime/multipart keeps ten megabytes of a part's head.
+type formReader struct {
+	parts *multipart.Reader
+	body  io.Reader
+	left  int // bytes that may be read before the next part's content, -1 for any number
+}
+
+func newFormReader(body io.Reader, boundary string) *formReader {
+	f := &formReader{body: body}
+	f.parts = multipart.NewReader(f, boundary)
+	return f
+}
+
+// Read reads the form's bytes.
+func (f *formReader) Read(p []byte) (int, error) {
+	if f.left == 0 {
+		return 0, fmt.Errorf("the head of a part is longer than %d bytes", maxPartHead)
+	}
+	if f.left > 0 && len(p) > f.left {
+		p = p[:f.left]
+	}
+	n, err := f.body.Read(p)
+	if f.left > 0 {
+		f.left -= n
+	}
+	return n, err
+}
+
+// next returns the next part. The one before has been read to its end.
+func (f *formReader) next() (*multipart.Part, error) {
+	f.left = maxPartHead
+	p, err := f.parts.NextRawPart()
+	f.left = -1
+	return p, err
 }
 
 // digest is a Content-MD5 that the content must have, and the bytes that it may be of: the content, or its coded form.
@@ -89,13 +127,26 @@ func (f *Filer) openSmallForm(ctx context.Context, r *http.Request, body io.Read
 		release()
 		return nil, err
 	}
+	coding := ""
+	if part.Gzipped || int64(len(part.Data)) > f.cfg.ChunkBytes { // it takes other buffers: this one must not wait for them
+		part.Data = bytes.Clone(part.Data)
+		release()
+		release = func() {}
+	}
 	c := &content{name: string(part.Name), mime: string(part.Mime), r: bytes.NewReader(part.Data),
 		size: int64(len(part.Data)), close: release}
-	coding := ""
 	if part.Gzipped {
 		coding = "gzip"
+	} else if c.size <= f.cfg.ChunkBytes {
+		c.whole = part.Data
+		if c.whole == nil {
+			c.whole = []byte{}
+		}
 	}
-	return c, c.decode(coding, string(part.MD5))
+	if err = c.decode(coding, string(part.MD5)); err != nil {
+		release()
+	}
+	return c, err
 }
 
 // openForm finds the first part with a file name in a form that is read as it comes, or else takes the first part.
@@ -104,10 +155,10 @@ func openForm(body io.Reader, kind string) (*content, error) {
 	if err != nil || params["boundary"] == "" {
 		return nil, upload.ErrMalformed
 	}
-	forms := multipart.NewReader(body, params["boundary"])
+	forms := newFormReader(body, params["boundary"])
 	var spare *content // the first part, if it is short
 	for parts := 0; ; parts++ {
-		p, err := forms.NextRawPart()
+		p, err := forms.next()
 		switch {
 		case err == io.EOF && spare != nil:
 			return spare, nil
@@ -139,7 +190,7 @@ func openForm(body io.Reader, kind string) (*content, error) {
 }
 
 // partContent reads a part's header.
-func partContent(p *multipart.Part, forms *multipart.Reader) (*content, error) {
+func partContent(p *multipart.Part, forms *formReader) (*content, error) {
 	part, err := upload.Parse([]byte(p.Header.Get("Content-Type")), []byte(p.Header.Get("Content-Disposition")), nil)
 	if err != nil {
 		return nil, err
@@ -187,7 +238,7 @@ func (g gunzipper) Read(p []byte) (int, error) {
 func (c *content) finish(sum [md5.Size]byte) error {
 	if c.forms != nil {
 		for parts := 0; ; parts++ {
-			p, err := c.forms.NextRawPart()
+			p, err := c.forms.next()
 			if err == io.EOF {
 				break
 			}

@@ -65,7 +65,7 @@ func TestStoreThatIsAway(t *testing.T) {
 func TestCrash(t *testing.T) {
 	x := start(t)
 	x.want(201, "PUT", "/kept", "x")
-	in, err := x.filer.ingest(context.Background(), strings.NewReader(random(3<<20)), -1, place{}, 1<<20, "")
+	in, err := x.filer.ingest(context.Background(), &content{r: strings.NewReader(random(3 << 20)), size: -1}, place{}, 1<<20, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,8 @@ type Filer struct {
 	store   store.Store
 	client  *client.Client // reads, assigns, deletes
 	uploads *client.Client // does not wait for a volume that refuses: there are others
-	buffers *buffers
+	buffers *buffers       // of uploads
+	small   *buffers       // of reads of small files, which uploads can't hold up
 	copies  *copyBuffers
 	claims  *claims
 	chores  *chores
@@ -68,7 +69,7 @@ func New(cfg Config, deps Deps) (*Filer, error) {
 		return nil, errors.New("no address to listen on is given")
 	}
 	f := &Filer{cfg: cfg, deps: deps, log: deps.Logger, now: deps.Now, store: deps.Store, ready: make(chan struct{}),
-		buffers: newBuffers(cfg.BufferBytes), copies: newCopyBuffers(), purge: make(chan purge, 1024)}
+		buffers: newBuffers(cfg.BufferBytes), small: newBuffers(smallReadsBytes), copies: newCopyBuffers(), purge: make(chan purge, 1024)}
 	if f.client, err = client.New(client.Config{Masters: cfg.Masters, MaxGetBytes: smallReadBytes}); err != nil {
 		return nil, err
 	}

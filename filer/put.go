@@ -83,7 +83,7 @@ func (f *Filer) put(w http.ResponseWriter, r *http.Request, path store.Path, dir
 		}
 	}
 	f.place(q)
-	in, err := f.ingest(ctx, c.r, c.size, q.place, q.chunkBytes, blobMime(c.mime, q))
+	in, err := f.ingest(ctx, c, q.place, q.chunkBytes, blobMime(c.mime, q))
 	if err == nil {
 		if err = c.finish(in.md5); err == nil {
 			err = f.keep(ctx, q, r.Method, c.mime, &in, old, version)
