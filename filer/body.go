@@ -29,6 +29,7 @@ const (
 // content is what a request's body holds: a file that is being read.
 type content struct {
 	name   string // base name, "" where none is told
+	cut    bool   // the name was longer
 	mime   string // as sent, "" where none or uninformative
 	r      io.Reader
 	size   int64 // -1 if it is not known
@@ -93,7 +94,7 @@ func (f *Filer) open(ctx context.Context, w http.ResponseWriter, r *http.Request
 		if err != nil {
 			return nil, err
 		}
-		c := &content{name: string(part.Name), mime: string(part.Mime), r: body, size: r.ContentLength, close: func() {}}
+		c := &content{name: string(part.Name), cut: part.Cut, mime: string(part.Mime), r: body, size: r.ContentLength, close: func() {}}
 		return c, c.decode(r.Header.Get("Content-Encoding"), r.Header.Get("Content-Md5"))
 	}
 	var c *content
@@ -133,7 +134,7 @@ func (f *Filer) openSmallForm(ctx context.Context, r *http.Request, body io.Read
 		release()
 		release = func() {}
 	}
-	c := &content{name: string(part.Name), mime: string(part.Mime), r: bytes.NewReader(part.Data),
+	c := &content{name: string(part.Name), cut: part.Cut, mime: string(part.Mime), r: bytes.NewReader(part.Data),
 		size: int64(len(part.Data)), close: release}
 	if part.Gzipped {
 		coding = "gzip"
@@ -195,7 +196,7 @@ func partContent(p *multipart.Part, forms *formReader) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &content{name: string(part.Name), mime: string(part.Mime), r: p, size: -1, close: func() {}, forms: forms}
+	c := &content{name: string(part.Name), cut: part.Cut, mime: string(part.Mime), r: p, size: -1, close: func() {}, forms: forms}
 	return c, c.decode(p.Header.Get("Content-Encoding"), p.Header.Get("Content-Md5"))
 }
 

@@ -183,12 +183,8 @@ func (f *Filer) changeTags(ctx context.Context, path store.Path, change func(*En
 			return err
 		}
 		change(e)
-		size := 0
-		for k, v := range e.Extended {
-			size += len(k) + len(v)
-		}
-		if size > maxTagBytes {
-			return fmt.Errorf("%w: more than %d bytes of tags", errParameter, maxTagBytes)
+		if err := checkTags(e.Extended); err != nil {
+			return err
 		}
 		_, err = f.store.Put(ctx, path, version, store.Record{Dir: e.IsDir(), Value: e.encode()}, store.Effects{})
 		if !isConflict(err) || tries == maxConflicts {

@@ -75,7 +75,7 @@ func TestCrash(t *testing.T) {
 	// What the dead one still holds is lost to it as soon as the next one begins.
 	y := startOn(t, x.cluster, x.store)
 	y.settled(1)
-	err = x.filer.keep(context.Background(), &request{path: "/late"}, "PUT", "", &in, nil, 0)
+	_, err = x.filer.keep(context.Background(), &request{path: "/late"}, "PUT", "", &in, nil, 0)
 	if !errors.Is(err, store.ErrClaimLost) {
 		t.Errorf("an entry with chunks that are being deleted: %v", err)
 	}

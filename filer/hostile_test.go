@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -125,5 +126,89 @@ func TestSlowUpload(t *testing.T) {
 	}
 	if got := x.want(200, "GET", "/slow", ""); got.body != strings.Repeat("drop ", sent/5) {
 		t.Errorf("%d bytes came back, %d were sent", len(got.body), sent)
+	}
+}
+
+// What is added to a file lives as long as the file, whatever the append and the rules say.
+func TestAppendLivesAsLongAsTheFile(t *testing.T) {
+	x := start(t)
+	x.want(201, "PUT", "/for-ever", "one ")
+	x.want(200, "POST", "/.weed/conf", `{"version":0,"rules":[{"prefix":"/","collection":"rule","replication":"","ttl":"3m"}]}`)
+	x.want(201, "PUT", "/for-ever?op=append", "two ")
+	x.want(400, "PUT", "/for-ever?op=append&ttl=1m", "three")
+	x.want(201, "PUT", "/short?op=append&ttl=1h", "one ")
+	x.want(201, "PUT", "/short?op=append&ttl=60m", "two ")
+	x.want(201, "PUT", "/short?op=append", "three")
+	if got := x.want(200, "GET", "/short", ""); got.body != "one two three" {
+		t.Errorf("/short holds %q", got.body)
+	}
+	if e := x.entry("/for-ever"); e.TTLSec != 0 || e.Expires != 0 || e.Collection != "" || len(e.Chunks) != 2 {
+		t.Errorf("/for-ever has become %+v", e)
+	}
+	x.clock.pass(2 * time.Hour)
+	if got := x.want(200, "GET", "/for-ever", ""); got.body != "one two " {
+		t.Errorf("/for-ever holds %q", got.body)
+	}
+	x.want(404, "GET", "/short", "")
+	x.cluster.mu.Lock()
+	defer x.cluster.mu.Unlock()
+	if want := map[string]bool{"": true, "1h": true}; !maps.Equal(x.cluster.ttls, want) {
+		t.Errorf("chunks were to live for %v", x.cluster.ttls)
+	}
+}
+
+// The answer to an append has the tag of what the file is now, and its tags stay bounded.
+func TestAppendTellsTheTag(t *testing.T) {
+	x := start(t)
+	x.want(201, "PUT", "/a", "one")
+	got := x.want(201, "PUT", "/a?op=append", "two")
+	if now := x.want(200, "GET", "/a", ""); now.header.Get("Etag") != got.header.Get("Etag") {
+		t.Errorf("%s was told, it is %s", got.header.Get("Etag"), now.header.Get("Etag"))
+	}
+	long := strings.Repeat("x", maxTagBytes/2)
+	x.want(201, "PUT", "/a?op=append", "three", "Seaweed-A", long)
+	x.want(400, "PUT", "/a?op=append", "four", "Seaweed-B", long)
+	if got := x.want(200, "GET", "/a", ""); got.body != "onetwothree" || got.header.Get("Seaweed-B") != "" {
+		t.Errorf("the file is %q", got.body)
+	}
+}
+
+// A loaded entry is one that this program could have written.
+func TestLoadedEntriesAreBounded(t *testing.T) {
+	x := start(t)
+	for what, rest := range map[string]string{
+		"sizes that overflow": `"FileSize":-2,"chunks":[{"file_id":"1,0112345678","offset":0,"size":9223372036854775807},` +
+			`{"file_id":"1,0212345678","offset":9223372036854775807,"size":9223372036854775807}]`,
+		"tags":         `"FileSize":0,"chunks":[],"Extended":{"Seaweed-A":"` + strings.Repeat("YWFh", maxTagBytes) + `"}`,
+		"a mime":       `"FileSize":0,"chunks":[],"Mime":"` + strings.Repeat("m", maxMimeBytes+1) + `"`,
+		"a collection": `"FileSize":0,"chunks":[],"Collection":"../x"`,
+		"an etag of a chunk": `"FileSize":1,"chunks":[{"file_id":"1,0112345678","offset":0,"size":1,"e_tag":"` +
+			strings.Repeat("e", 9<<20) + `"}]`,
+	} {
+		line := `{"FullPath":"/l","Mtime":"2026-01-02T03:04:05Z","Crtime":"2026-01-02T03:04:05Z","Mode":420,` + rest + "}\n"
+		if got := x.want(200, "POST", "/.weed/entries", line); !strings.Contains(got.body, `"failed":1`) {
+			t.Errorf("%s: %.200s", what, got.body)
+		}
+		x.want(404, "GET", "/l", "")
+	}
+}
+
+// A name that is too long is refused, not cut: it would take the place of another file.
+func TestLongNamesOfForms(t *testing.T) {
+	x := start(t)
+	name := strings.Repeat("n", maxNameBytes)
+	for _, c := range []struct {
+		name    string
+		content string
+		status  int
+	}{{name, "first", 201}, {name + "o", "second", 400}, {name + "o", random(100 << 10), 400}} {
+		body, kind := form(c.name, c.content)
+		x.want(c.status, "POST", "/long/", body, "Content-Type", kind)
+	}
+	x.want(400, "PUT", "/long/", "third", "Content-Disposition", `attachment; filename="`+name+`o"`)
+	body, kind := form(name+"o", "fourth")
+	x.want(201, "POST", "/long/named", body, "Content-Type", kind)
+	if got := x.want(200, "GET", "/long/"+name, ""); got.body != "first" {
+		t.Errorf("the file has become %.20q", got.body)
 	}
 }

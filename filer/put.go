@@ -71,7 +71,7 @@ func (f *Filer) put(w http.ResponseWriter, r *http.Request, path store.Path, dir
 	}
 	defer c.close()
 	if dir {
-		if err = f.nameIn(ctx, q, r.Method, path, c.name); err == nil {
+		if err = q.nameIn(path, c); err == nil {
 			old, version, err = f.find(ctx, q.path)
 			if err = f.checkTarget(q, r.Method, old, err); errors.Is(err, store.ErrNotFound) {
 				err = nil
@@ -82,24 +82,31 @@ func (f *Filer) put(w http.ResponseWriter, r *http.Request, path store.Path, dir
 			return
 		}
 	}
-	f.place(q)
-	in, err := f.ingest(ctx, c, q.place, q.chunkBytes, blobMime(c.mime, q))
-	if err == nil {
-		if err = c.finish(in.md5); err == nil {
-			err = f.keep(ctx, q, r.Method, c.mime, &in, old, version)
-		} else {
-			f.claims.abandon(in.slots...)
-		}
-	}
+	kept, size, err := f.take(ctx, q, r.Method, c, old, version)
 	if err != nil {
 		f.fail(w, r, err)
 		return
 	}
-	e := entryWritten{name: baseName(q.path), size: in.size}
-	if !q.append {
-		w.Header()["ETag"] = []string{(&Entry{MD5: in.md5[:]}).etag()}
+	w.Header()["ETag"] = []string{kept.etag()}
+	answerJSON(w, r, http.StatusCreated, entryWritten{name: baseName(q.path), size: size}.json())
+}
+
+// take uploads a content and keeps its entry. It returns the entry and the bytes that came. old and version are what is at
+// the path.
+func (f *Filer) take(ctx context.Context, q *request, method string, c *content, old *Entry, version store.Version) (*Entry, int64, error) {
+	if err := f.place(q, old); err != nil {
+		return nil, 0, err
 	}
-	answerJSON(w, r, http.StatusCreated, e.json())
+	in, err := f.ingest(ctx, c, q.place, q.chunkBytes, blobMime(c.mime, q))
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := c.finish(in.md5); err != nil {
+		f.claims.abandon(in.slots...)
+		return nil, 0, err
+	}
+	e, err := f.keep(ctx, q, method, c.mime, &in, old, version)
+	return e, in.size, err
 }
 
 type entryWritten struct {
@@ -115,12 +122,15 @@ func (e entryWritten) json() []byte {
 	return append(b, '}')
 }
 
-// nameIn makes the path of a file that is put into a directory.
-func (f *Filer) nameIn(_ context.Context, q *request, _ string, dir store.Path, name string) error {
-	if name == "" {
+// nameIn makes the path of a content that is put into a directory.
+func (q *request) nameIn(dir store.Path, c *content) error {
+	if c.name == "" {
 		return errNoName
 	}
-	path, _, err := parsePath(string(join(dir, name)))
+	if c.cut {
+		return fmt.Errorf("%w: a name is longer than %d bytes", errPath, maxNameBytes)
+	}
+	path, _, err := parsePath(string(join(dir, c.name)))
 	if err == nil && isReserved(path) {
 		err = errReserved
 	}
@@ -172,9 +182,16 @@ func (f *Filer) parse(q *request, r *http.Request) error {
 	return blob.CheckCollection(q.place.collection)
 }
 
-// place fills in what the request leaves open: the rule of the longest prefix, then the filer's defaults.
-func (f *Filer) place(q *request) {
+// place fills in what the request leaves open: the rule of the longest prefix, then the filer's defaults. What is added
+// to a file goes where that is, and lives as long.
+func (f *Filer) place(q *request, old *Entry) error {
 	rule := f.rules.Load().of(q.path)
+	if q.append && old != nil && !old.expired(f.now()) {
+		if err := q.checkAppend(old); err != nil {
+			return err
+		}
+		rule, q.ttl = ruleOf(old), old.TTL
+	}
 	for _, d := range [...]struct {
 		field      *string
 		rule, last string
@@ -193,6 +210,20 @@ func (f *Filer) place(q *request) {
 		q.ttl, _ = blob.ParseTTL(rule.TTL) // checked when it was set
 	}
 	q.place.ttl = q.ttl.String()
+	return nil
+}
+
+// ruleOf returns the rule that an entry was written by.
+func ruleOf(e *Entry) rule {
+	return rule{Collection: e.Collection, Replication: e.Replication, TTL: e.TTL.String()}
+}
+
+// checkAppend refuses an append whose bytes would be gone before the file is.
+func (q *request) checkAppend(old *Entry) error {
+	if !q.ttl.IsZero() && q.ttl.Duration() != old.TTL.Duration() {
+		return fmt.Errorf("%w ttl: what is added to a file lives as long as that, leave it out", errParameter)
+	}
+	return nil
 }
 
 func writeConditions(h http.Header) httprange.Conditions {
@@ -232,6 +263,18 @@ func tagsOf(h http.Header) (map[string]string, error) {
 		}
 	}
 	return tags, nil
+}
+
+// checkTags refuses more than an answer's head can carry.
+func checkTags(tags map[string]string) error {
+	size := 0
+	for k, v := range tags {
+		size += len(k) + len(v)
+	}
+	if size > maxTagBytes {
+		return fmt.Errorf("%w: more than %d bytes of tags", errParameter, maxTagBytes)
+	}
+	return nil
 }
 
 // blobMime is the type that a file's only chunk is stored with, so that a volume server can serve it, and compress
@@ -301,7 +344,7 @@ func conditionsHold(q *request, method string, e *Entry, there bool) bool {
 
 // keep writes the entry of a content that was uploaded, and settles its slots, whatever comes of it. old and version
 // are what was at the path before the upload.
-func (f *Filer) keep(ctx context.Context, q *request, method, mime string, in *ingested, old *Entry, version store.Version) error {
+func (f *Filer) keep(ctx context.Context, q *request, method, mime string, in *ingested, old *Entry, version store.Version) (*Entry, error) {
 	uses := make([]store.Use, len(in.slots))
 	for i, s := range in.slots {
 		uses[i] = s.use()
@@ -318,7 +361,7 @@ func (f *Filer) keep(ctx context.Context, q *request, method, mime string, in *i
 			if len(effects.Drops) > 0 {
 				f.drops.poke()
 			}
-			return nil
+			return e, nil
 		case errors.Is(err, store.ErrClaimLost):
 			f.claims.giveUpAll(f.now())
 		case isConflict(err) && tries < maxConflicts:
@@ -328,7 +371,7 @@ func (f *Filer) keep(ctx context.Context, q *request, method, mime string, in *i
 			}
 		}
 		f.claims.abandon(in.slots...)
-		return err
+		return nil, err
 	}
 }
 
@@ -351,7 +394,7 @@ func (f *Filer) compose(q *request, mime string, in *ingested, old *Entry) (*Ent
 			e.MD5 = nil
 		}
 		e.Extended = merge(old.Extended, q.tags)
-		return &e, effects, tooLarge(&e)
+		return &e, effects, errors.Join(q.checkAppend(old), checkTags(e.Extended), tooLarge(&e))
 	}
 	e := &Entry{Mtime: now, Crtime: now, Mode: q.mode, Mime: mime + in.mime, Replication: q.place.replication,
 		Collection: q.place.collection, TTL: q.ttl, MD5: in.md5[:], Extended: q.tags, Chunks: in.chunks}
