@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/semaphore"
 
 	"weed/client"
 	"weed/filer/store"
@@ -27,23 +28,25 @@ const (
 
 // Filer is one filer server.
 type Filer struct {
-	cfg     Config
-	log     *slog.Logger
-	now     func() time.Time
-	store   store.Store
-	client  *client.Client // reads, assigns, deletes
-	uploads *client.Client // does not wait for a volume that refuses: there are others
-	buffers *buffers       // of uploads
-	small   *buffers       // of reads of small files, which uploads can't hold up
-	copies  *copyBuffers
-	claims  *claims
-	chores  *chores
-	reads   reads
-	drops   *dropper
-	purge   chan purge
-	metrics *metrics
-	scrape  http.Handler
-	deps    Deps
+	cfg      Config
+	log      *slog.Logger
+	now      func() time.Time
+	store    store.Store
+	client   *client.Client // reads, assigns, deletes
+	uploads  *client.Client // does not wait for a volume that refuses: there are others
+	buffers  *buffers       // of uploads
+	small    *buffers       // of reads of small files, which uploads can't hold up
+	copies   *copyBuffers
+	claims   *claims
+	listings *semaphore.Weighted // entries that are listed, listedAtOnce
+	chores   *chores
+	reads    reads
+	drops    *dropper
+	purge    chan purge
+	metrics  *metrics
+	scrape   http.Handler
+	deps     Deps
+	warned   atomic.Int64 // the unix second in which a failure of the store was told last
 
 	marks atomic.Pointer[map[string]string] // the pair that every chunk carries
 	rules atomic.Pointer[rules]
@@ -69,7 +72,8 @@ func New(cfg Config, deps Deps) (*Filer, error) {
 		return nil, errors.New("no address to listen on is given")
 	}
 	f := &Filer{cfg: cfg, deps: deps, log: deps.Logger, now: deps.Now, store: deps.Store, ready: make(chan struct{}),
-		buffers: newBuffers(cfg.BufferBytes), small: newBuffers(smallReadsBytes), copies: newCopyBuffers(), purge: make(chan purge, 1024)}
+		buffers: newBuffers(cfg.BufferBytes), small: newBuffers(smallReadsBytes), copies: newCopyBuffers(), purge: make(chan purge, 1024),
+		listings: semaphore.NewWeighted(listedAtOnce)}
 	if f.client, err = client.New(client.Config{Masters: cfg.Masters, MaxGetBytes: smallReadBytes}); err != nil {
 		return nil, err
 	}

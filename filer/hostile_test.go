@@ -1,8 +1,10 @@
 package filer
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -211,4 +213,51 @@ func TestLongNamesOfForms(t *testing.T) {
 	if got := x.want(200, "GET", "/long/"+name, ""); got.body != "first" {
 		t.Errorf("the file has become %.20q", got.body)
 	}
+}
+
+// An indented listing is that of json.Indent, and is not gathered in memory.
+func TestIndentedListing(t *testing.T) {
+	x := start(t)
+	x.want(201, "PUT", `/i/q%22%5C,:%7B%5B`, "x", "Seaweed-A", "b")
+	x.want(201, "PUT", "/i/e", "")
+	x.want(201, "POST", "/i/d/", "")
+	for _, path := range []string{"/i/", "/i/d/", "/i/?limit=1"} {
+		plain := x.want(200, "GET", path, "").body
+		var want bytes.Buffer
+		if err := json.Indent(&want, []byte(plain), "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		sep := "?"
+		if strings.Contains(path, "?") {
+			sep = "&"
+		}
+		if got := x.want(200, "GET", path+sep+"pretty=y", ""); got.body != want.String() {
+			t.Errorf("%s: %s, want %s", path, got.body, want.String())
+		}
+	}
+	if !x.filer.listings.TryAcquire(listedAtOnce) {
+		t.Error("a listing has not left")
+	}
+}
+
+func FuzzIndent(f *testing.F) {
+	for _, text := range []string{`{}`, `[]`, `[{},[],"\\\"{",null,-1.5e3]`, `{"a":{"b":[1,2]},"c":""}`, `"x"`, `[[[[]]]]`} {
+		f.Add(text, 3)
+	}
+	f.Fuzz(func(t *testing.T, text string, cut int) {
+		var plain, want bytes.Buffer
+		if json.Compact(&plain, []byte(text)) != nil || json.Indent(&want, plain.Bytes(), "", "  ") != nil {
+			return
+		}
+		var got bytes.Buffer
+		out := bufio.NewWriter(&got)
+		i := &indenter{out: out}
+		cut = max(0, min(cut, plain.Len()))
+		_, _ = i.Write(plain.Bytes()[:cut])
+		_, _ = i.Write(plain.Bytes()[cut:])
+		_ = out.Flush()
+		if got.String() != want.String() {
+			t.Errorf("%q, want %q", got.String(), want.String())
+		}
+	})
 }
