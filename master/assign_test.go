@@ -217,6 +217,9 @@ func TestReportedKeysAndIDsAreNotReused(t *testing.T) {
 	f := start(t, nil)
 	v := f.joined("dc1", "r1", 28)
 	f.assign("") // leases keys 1 to 65536
+	if last := v.beat(false).LastKey; last != 65536 {
+		t.Errorf("the server hears that keys up to %d are given out", last)
+	}
 	v.set(volumeInfo(77, "old", func(i *wire.VolumeInfo) { i.MaxKey = 1_000_000 }))
 	v.beat(false)
 	if fid, _ := blob.ParseFileID(f.assign("").FID); fid.Key <= 1_000_000 {

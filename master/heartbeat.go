@@ -41,7 +41,7 @@ func (m *Master) serveHeartbeat(ctx *fasthttp.RequestCtx) {
 	if t := m.leading(); t != nil {
 		reply.Leader = m.cfg.Address
 		if reply.Resend, err = t.takeHeartbeat(&hb); err == nil {
-			reply.Configs = t.configsFor(hb.URL)
+			reply.Configs, reply.LastKey = t.configsFor(hb.URL), uint64(max(m.machine.LastKey(), 1))
 		}
 	} else if leader, ok := m.store.Leader(); ok && leader != m.cfg.Address {
 		reply.Leader = leader

@@ -50,9 +50,8 @@ const (
 	kindRemoveServer      kind = 12
 )
 
-// MaxKey is the last key of the sequence. Keys above it, which another system's volumes may hold, are never
-// leased, so they cannot collide.
-const MaxKey blob.Key = 1<<63 - 1
+// MaxKey is the last key of the sequence.
+const MaxKey = blob.MaxKey
 
 // KeyRange is a block of needle keys, both ends belong to it.
 type KeyRange struct {
