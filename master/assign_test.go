@@ -229,8 +229,10 @@ func TestReportedKeysAndIDsAreNotReused(t *testing.T) {
 	if fid, _ := blob.ParseFileID(a.FID); fid.Volume <= 77 {
 		t.Fatalf("volume id %d may be in use", fid.Volume)
 	}
-	v.set(volumeInfo(4_000_000_000, "far", func(i *wire.VolumeInfo) { i.MaxKey = 1<<64 - 1 }))
-	v.beat(false)
+	for _, far := range []uint64{1<<64 - 1, 1<<63 - 1, 1<<63 - 2} {
+		v.set(volumeInfo(4_000_000_000, "far", func(i *wire.VolumeInfo) { i.MaxKey = far }))
+		v.beat(false)
+	}
 	fid, _ := blob.ParseFileID(f.assign("?collection=newer").FID)
 	if fid.Volume > 1000 || fid.Key > 2_000_000 {
 		t.Fatalf("a far id or key used the sequences up: %v", fid)

@@ -157,7 +157,7 @@ func (t *term) raise(volumes []wire.VolumeInfo) error {
 	var maxKey blob.Key
 	var maxID blob.VolumeID
 	for i := range volumes {
-		if key := blob.Key(volumes[i].MaxKey); key <= state.MaxKey {
+		if key := blob.Key(volumes[i].MaxKey); key <= blob.MaxKey {
 			maxKey = max(maxKey, key)
 		}
 		if id := blob.VolumeID(volumes[i].ID); id <= maxReportedID {

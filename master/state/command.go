@@ -50,8 +50,9 @@ const (
 	kindRemoveServer      kind = 12
 )
 
-// MaxKey is the last key of the sequence.
-const MaxKey = blob.MaxKey
+// MaxKey is the last key of the sequence: some are left even when it was raised to blob.MaxKey. Keys above it are never
+// leased.
+const MaxKey blob.Key = 1<<63 - 1
 
 // KeyRange is a block of needle keys, both ends belong to it.
 type KeyRange struct {
