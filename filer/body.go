@@ -36,8 +36,13 @@ type content struct {
 	close  func()
 	digest []digest
 
-	whole []byte      // all of the content, if it is in memory, as it is in r
 	forms *formReader // what r is a part of, nil of a raw body
+}
+
+// heldBody is a content that is in memory as a whole, and no larger than a chunk.
+type heldBody struct {
+	io.Reader
+	data []byte
 }
 
 // formReader reads a form part by part, with bounded memory: mime/multipart keeps ten megabytes of a part's head.
@@ -139,10 +144,7 @@ func (f *Filer) openSmallForm(ctx context.Context, r *http.Request, body io.Read
 	if part.Gzipped {
 		coding = "gzip"
 	} else if c.size <= f.cfg.ChunkBytes {
-		c.whole = part.Data
-		if c.whole == nil {
-			c.whole = []byte{}
-		}
+		c.r = &heldBody{c.r, part.Data}
 	}
 	if err = c.decode(coding, string(part.MD5)); err != nil {
 		release()

@@ -65,7 +65,7 @@ func TestStoreThatIsAway(t *testing.T) {
 func TestCrash(t *testing.T) {
 	x := start(t)
 	x.want(201, "PUT", "/kept", "x")
-	in, err := x.filer.ingest(context.Background(), &content{r: strings.NewReader(random(3 << 20)), size: -1}, place{}, 1<<20, "")
+	in, err := x.filer.ingest(context.Background(), strings.NewReader(random(3<<20)), -1, place{}, 1<<20, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestCrash(t *testing.T) {
 	// What the dead one still holds is lost to it as soon as the next one begins.
 	y := startOn(t, x.cluster, x.store)
 	y.settled(1)
-	_, err = x.filer.keep(context.Background(), &request{path: "/late"}, "PUT", "", &in, nil, 0)
+	err = x.filer.keep(context.Background(), &request{path: "/late"}, "PUT", "", &in, nil, 0)
 	if !errors.Is(err, store.ErrClaimLost) {
 		t.Errorf("an entry with chunks that are being deleted: %v", err)
 	}

@@ -24,7 +24,6 @@ type cluster struct {
 	servers []*volumeServer
 	key     uint64
 	assigns int
-	ttls    map[string]bool // that were asked for
 }
 
 // volumeServer keeps the blobs of two volumes.
@@ -48,7 +47,7 @@ type stored struct {
 }
 
 func newCluster(t *testing.T, servers int) *cluster {
-	c := &cluster{t: t, ttls: make(map[string]bool)}
+	c := &cluster{t: t}
 	for i := range servers {
 		v := &volumeServer{blobs: map[blob.FileID]stored{}, deletes: map[blob.FileID]int{},
 			volumes: []blob.VolumeID{blob.VolumeID(2*i + 1), blob.VolumeID(2*i + 2)}}
@@ -76,7 +75,6 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		count, _ := strconv.ParseUint(r.FormValue("count"), 10, 32)
 		count = max(count, 1)
 		c.assigns++
-		c.ttls[r.FormValue("ttl")] = true
 		v := c.servers[c.assigns%len(c.servers)]
 		fid := blob.FileID{Volume: v.volumes[c.assigns/len(c.servers)%2], Key: blob.Key(c.key + 1), Cookie: 0xabad1dea}
 		c.key += count

@@ -28,25 +28,22 @@ const (
 
 // Filer is one filer server.
 type Filer struct {
-	cfg      Config
-	log      *slog.Logger
-	now      func() time.Time
-	store    store.Store
-	client   *client.Client // reads, assigns, deletes
-	uploads  *client.Client // does not wait for a volume that refuses: there are others
-	buffers  *buffers       // of uploads
-	small    *buffers       // of reads of small files, which uploads can't hold up
-	copies   *copyBuffers
-	claims   *claims
-	listings *semaphore.Weighted // entries that are listed, listedAtOnce
-	chores   *chores
-	reads    reads
-	drops    *dropper
-	purge    chan purge
-	metrics  *metrics
-	scrape   http.Handler
-	deps     Deps
-	warned   atomic.Int64 // the unix second in which a failure of the store was told last
+	cfg     Config
+	log     *slog.Logger
+	now     func() time.Time
+	store   store.Store
+	client  *client.Client // reads, assigns, deletes
+	uploads *client.Client // does not wait for a volume that refuses: there are others
+	buffers *buffers
+	copies  *copyBuffers
+	claims  *claims
+	chores  *chores
+	reads   reads
+	drops   *dropper
+	purge   chan purge
+	metrics *metrics
+	scrape  http.Handler
+	deps    Deps
 
 	marks atomic.Pointer[map[string]string] // the pair that every chunk carries
 	rules atomic.Pointer[rules]
@@ -57,6 +54,10 @@ type Filer struct {
 	ready chan struct{} // closed when addr is known
 	once  sync.Once
 	addr  net.Addr
+
+	small    *buffers            // of reads of small files, which uploads can't hold up
+	listings *semaphore.Weighted // entries that are listed, listedAtOnce
+	warned   atomic.Int64        // the unix second in which a failure of the store was told last
 }
 
 // New checks the configuration. It touches nothing: Run listens and works.
@@ -72,8 +73,7 @@ func New(cfg Config, deps Deps) (*Filer, error) {
 		return nil, errors.New("no address to listen on is given")
 	}
 	f := &Filer{cfg: cfg, deps: deps, log: deps.Logger, now: deps.Now, store: deps.Store, ready: make(chan struct{}),
-		buffers: newBuffers(cfg.BufferBytes), small: newBuffers(smallReadsBytes), copies: newCopyBuffers(), purge: make(chan purge, 1024),
-		listings: semaphore.NewWeighted(listedAtOnce)}
+		buffers: newBuffers(cfg.BufferBytes), copies: newCopyBuffers(), purge: make(chan purge, 1024)}
 	if f.client, err = client.New(client.Config{Masters: cfg.Masters, MaxGetBytes: smallReadBytes}); err != nil {
 		return nil, err
 	}
@@ -85,6 +85,7 @@ func New(cfg Config, deps Deps) (*Filer, error) {
 	f.chores = newChores(f.life, f.store, f.log, f.drops.poke)
 	f.claims = &claims{client: f.client, store: f.store, owner: newID(), life: cfg.ClaimTime, chores: f.chores,
 		now: f.now, open: make(map[place]*claim), fills: make(map[place]*fill)}
+	f.small, f.listings = newBuffers(smallReadsBytes), semaphore.NewWeighted(listedAtOnce)
 	f.rules.Store(&rules{})
 	f.metrics = newMetrics(f)
 	f.scrape = promhttp.HandlerFor(deps.Registry, promhttp.HandlerOpts{})

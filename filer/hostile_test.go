@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -128,34 +127,6 @@ func TestSlowUpload(t *testing.T) {
 	}
 	if got := x.want(200, "GET", "/slow", ""); got.body != strings.Repeat("drop ", sent/5) {
 		t.Errorf("%d bytes came back, %d were sent", len(got.body), sent)
-	}
-}
-
-// What is added to a file lives as long as the file, whatever the append and the rules say.
-func TestAppendLivesAsLongAsTheFile(t *testing.T) {
-	x := start(t)
-	x.want(201, "PUT", "/for-ever", "one ")
-	x.want(200, "POST", "/.weed/conf", `{"version":0,"rules":[{"prefix":"/","collection":"rule","replication":"","ttl":"3m"}]}`)
-	x.want(201, "PUT", "/for-ever?op=append", "two ")
-	x.want(400, "PUT", "/for-ever?op=append&ttl=1m", "three")
-	x.want(201, "PUT", "/short?op=append&ttl=1h", "one ")
-	x.want(201, "PUT", "/short?op=append&ttl=60m", "two ")
-	x.want(201, "PUT", "/short?op=append", "three")
-	if got := x.want(200, "GET", "/short", ""); got.body != "one two three" {
-		t.Errorf("/short holds %q", got.body)
-	}
-	if e := x.entry("/for-ever"); e.TTLSec != 0 || e.Expires != 0 || e.Collection != "" || len(e.Chunks) != 2 {
-		t.Errorf("/for-ever has become %+v", e)
-	}
-	x.clock.pass(2 * time.Hour)
-	if got := x.want(200, "GET", "/for-ever", ""); got.body != "one two " {
-		t.Errorf("/for-ever holds %q", got.body)
-	}
-	x.want(404, "GET", "/short", "")
-	x.cluster.mu.Lock()
-	defer x.cluster.mu.Unlock()
-	if want := map[string]bool{"": true, "1h": true}; !maps.Equal(x.cluster.ttls, want) {
-		t.Errorf("chunks were to live for %v", x.cluster.ttls)
 	}
 }
 

@@ -32,17 +32,16 @@ type ingested struct {
 	mime   string // guessed from the first bytes, "" if they say nothing
 }
 
-// ingest cuts a content into chunks and uploads them. On an error nothing is left to settle: what had been uploaded is
-// abandoned.
-func (f *Filer) ingest(ctx context.Context, c *content, at place, chunkBytes int64, mime string) (ingested, error) {
-	if c.whole != nil {
-		guessed := guess(mime, c.whole)
-		in, err := f.ingestOne(ctx, c.whole, at, mime+guessed)
+// ingest cuts what r yields into chunks and uploads them. On an error nothing is left to settle: what had been
+// uploaded is abandoned. declared is the length that is expected, -1 if it is not known; it only chooses sizes.
+func (f *Filer) ingest(ctx context.Context, r io.Reader, declared int64, at place, chunkBytes int64, mime string) (ingested, error) {
+	if held, ok := r.(*heldBody); ok {
+		guessed := guess(mime, held.data)
+		in, err := f.ingestOne(ctx, held.data, at, mime+guessed)
 		in.mime = guessed
 		return in, err
 	}
-	r := c.r
-	first, err := f.buffers.get(ctx, firstBuffer(c.size, chunkBytes)) // the size only chooses that of the buffer
+	first, err := f.buffers.get(ctx, firstBuffer(declared, chunkBytes))
 	if err != nil {
 		return ingested{}, err
 	}

@@ -42,6 +42,8 @@ type request struct {
 	chunkBytes int64
 	tags       map[string]string
 	started    time.Time // the time to live counts from here, as that of the first chunk does
+
+	kept *Entry // what was written
 }
 
 // put stores a file, appends to one, or makes a directory.
@@ -82,31 +84,22 @@ func (f *Filer) put(w http.ResponseWriter, r *http.Request, path store.Path, dir
 			return
 		}
 	}
-	kept, size, err := f.take(ctx, q, r.Method, c, old, version)
+	f.place(q)
+	in, err := f.ingest(ctx, c.r, c.size, q.place, q.chunkBytes, blobMime(c.mime, q))
+	if err == nil {
+		if err = c.finish(in.md5); err == nil {
+			err = f.keep(ctx, q, r.Method, c.mime, &in, old, version)
+		} else {
+			f.claims.abandon(in.slots...)
+		}
+	}
 	if err != nil {
 		f.fail(w, r, err)
 		return
 	}
-	w.Header()["ETag"] = []string{kept.etag()}
-	answerJSON(w, r, http.StatusCreated, entryWritten{name: baseName(q.path), size: size}.json())
-}
-
-// take uploads a content and keeps its entry. It returns the entry and the bytes that came. old and version are what is at
-// the path.
-func (f *Filer) take(ctx context.Context, q *request, method string, c *content, old *Entry, version store.Version) (*Entry, int64, error) {
-	if err := f.place(q, old); err != nil {
-		return nil, 0, err
-	}
-	in, err := f.ingest(ctx, c, q.place, q.chunkBytes, blobMime(c.mime, q))
-	if err != nil {
-		return nil, 0, err
-	}
-	if err := c.finish(in.md5); err != nil {
-		f.claims.abandon(in.slots...)
-		return nil, 0, err
-	}
-	e, err := f.keep(ctx, q, method, c.mime, &in, old, version)
-	return e, in.size, err
+	e := entryWritten{name: baseName(q.path), size: in.size}
+	w.Header()["ETag"] = []string{q.kept.etag()}
+	answerJSON(w, r, http.StatusCreated, e.json())
 }
 
 type entryWritten struct {
@@ -182,16 +175,9 @@ func (f *Filer) parse(q *request, r *http.Request) error {
 	return blob.CheckCollection(q.place.collection)
 }
 
-// place fills in what the request leaves open: the rule of the longest prefix, then the filer's defaults. What is added
-// to a file goes where that is, and lives as long.
-func (f *Filer) place(q *request, old *Entry) error {
+// place fills in what the request leaves open: the rule of the longest prefix, then the filer's defaults.
+func (f *Filer) place(q *request) {
 	rule := f.rules.Load().of(q.path)
-	if q.append && old != nil && !old.expired(f.now()) {
-		if err := q.checkAppend(old); err != nil {
-			return err
-		}
-		rule, q.ttl = ruleOf(old), old.TTL
-	}
 	for _, d := range [...]struct {
 		field      *string
 		rule, last string
@@ -210,20 +196,6 @@ func (f *Filer) place(q *request, old *Entry) error {
 		q.ttl, _ = blob.ParseTTL(rule.TTL) // checked when it was set
 	}
 	q.place.ttl = q.ttl.String()
-	return nil
-}
-
-// ruleOf returns the rule that an entry was written by.
-func ruleOf(e *Entry) rule {
-	return rule{Collection: e.Collection, Replication: e.Replication, TTL: e.TTL.String()}
-}
-
-// checkAppend refuses an append whose bytes would be gone before the file is.
-func (q *request) checkAppend(old *Entry) error {
-	if !q.ttl.IsZero() && q.ttl.Duration() != old.TTL.Duration() {
-		return fmt.Errorf("%w ttl: what is added to a file lives as long as that, leave it out", errParameter)
-	}
-	return nil
 }
 
 func writeConditions(h http.Header) httprange.Conditions {
@@ -344,7 +316,7 @@ func conditionsHold(q *request, method string, e *Entry, there bool) bool {
 
 // keep writes the entry of a content that was uploaded, and settles its slots, whatever comes of it. old and version
 // are what was at the path before the upload.
-func (f *Filer) keep(ctx context.Context, q *request, method, mime string, in *ingested, old *Entry, version store.Version) (*Entry, error) {
+func (f *Filer) keep(ctx context.Context, q *request, method, mime string, in *ingested, old *Entry, version store.Version) error {
 	uses := make([]store.Use, len(in.slots))
 	for i, s := range in.slots {
 		uses[i] = s.use()
@@ -361,7 +333,8 @@ func (f *Filer) keep(ctx context.Context, q *request, method, mime string, in *i
 			if len(effects.Drops) > 0 {
 				f.drops.poke()
 			}
-			return e, nil
+			q.kept = e
+			return nil
 		case errors.Is(err, store.ErrClaimLost):
 			f.claims.giveUpAll(f.now())
 		case isConflict(err) && tries < maxConflicts:
@@ -371,7 +344,7 @@ func (f *Filer) keep(ctx context.Context, q *request, method, mime string, in *i
 			}
 		}
 		f.claims.abandon(in.slots...)
-		return nil, err
+		return err
 	}
 }
 
@@ -394,7 +367,7 @@ func (f *Filer) compose(q *request, mime string, in *ingested, old *Entry) (*Ent
 			e.MD5 = nil
 		}
 		e.Extended = merge(old.Extended, q.tags)
-		return &e, effects, errors.Join(q.checkAppend(old), checkTags(e.Extended), tooLarge(&e))
+		return &e, effects, errors.Join(checkTags(e.Extended), tooLarge(&e))
 	}
 	e := &Entry{Mtime: now, Crtime: now, Mode: q.mode, Mime: mime + in.mime, Replication: q.place.replication,
 		Collection: q.place.collection, TTL: q.ttl, MD5: in.md5[:], Extended: q.tags, Chunks: in.chunks}
