@@ -115,11 +115,11 @@ func (f *Filer) sendFile(w http.ResponseWriter, r *http.Request, path store.Path
 
 // sendSmall answers with a file that is one small blob.
 func (f *Filer) sendSmall(w http.ResponseWriter, r *http.Request, path store.Path, e *Entry, query url.Values, etag string, modified int64) error {
-	buf, err := f.buffers.get(r.Context(), classOf(e.Chunks[0].Size))
+	buf, err := f.small.get(r.Context(), classOf(e.Chunks[0].Size))
 	if err != nil {
 		return err
 	}
-	defer f.buffers.put(buf)
+	defer f.small.put(buf)
 	body, _, err := f.client.Get(r.Context(), e.Chunks[0].FID.String(), buf)
 	if err != nil {
 		return err
