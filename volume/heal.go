@@ -138,7 +138,7 @@ func (s *Server) healed(v *storage.Volume, end int64) {
 	}
 	id := v.ID()
 	again, err := s.store.Reopen(id)
-	// Until here reads still meet the replica that has failed, which answers none.
+	// Until here reads still meet the replica that has failed, or retired, which answers none.
 	if err == nil && s.node.Replica(id) != nil {
 		_, err = s.node.Open(again, nil)
 	}

@@ -325,7 +325,10 @@ func TestCopyThatOpensDamagedIsMended(t *testing.T) {
 	p.same()
 	eventually(t, "the copy takes part", func() bool { // it is opened first, then its replica
 		r := p.nodes[1].node.Replica(3)
-		return r != nil && !r.Status().Failed
+		if r == nil {
+			t.Fatal("who reads it can't know that it is one of several copies")
+		}
+		return !r.Status().Failed
 	})
 }
 

@@ -292,7 +292,7 @@ func TestDisksFail(t *testing.T) {
 	b.disk.SetFault(nil)
 }
 
-// Closed volumes answer, and are forgotten.
+// Closed volumes answer, and keep a replica that serves nothing.
 func TestClosedVolume(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "a", "b")
@@ -306,12 +306,12 @@ func TestClosedVolume(t *testing.T) {
 	if err := r.Change("d", "", "", ""); !errors.Is(err, storage.ErrClosed) {
 		t.Errorf("an order: %v", err)
 	}
-	if _, err := a.node.Open(a.v, nil); err != nil {
-		t.Error(err) // it has a replica, which it keeps
-	}
-	c.eventually("forgotten", func() bool { return a.node.Replica(volume) == nil })
-	if _, err := a.node.Open(a.v, nil); !errors.Is(err, storage.ErrClosed) {
-		t.Errorf("open again: %v", err)
+	c.eventually("noticed", func() bool {
+		_, err := a.node.Open(a.v, nil)
+		return errors.Is(err, storage.ErrClosed)
+	})
+	if r.Readable() || a.node.Replica(volume) != r {
+		t.Error("who has a closed volume open again would read from it as if it had no copies")
 	}
 	c.servers["b"].node.Close(volume)
 	c.servers["b"].node.Close(volume)

@@ -110,9 +110,9 @@ func (n *Node) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := n.now()
-		for id, r := range *n.replicas.Load() {
+		for _, r := range *n.replicas.Load() {
 			if r.needsTick(now) && !r.v.Post(r.tick) {
-				n.forget(id, r) // the volume was closed
+				r.retire()
 			}
 		}
 		n.sendLetters(n.leases.Tick(now))
@@ -145,11 +145,11 @@ func (n *Node) sendLetters(letters []replication.Letter) {
 
 // Open makes the replica of a volume: a new one of a group whose first configuration is given, or one that goes on
 // from what it kept. One that kept nothing is outside its group until a primary brings it to its log. A volume that
-// has a replica keeps it.
+// has a replica keeps it, until it is closed.
 func (n *Node) Open(v *storage.Volume, first *replication.Config) (*Replica, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if r := n.Replica(v.ID()); r != nil && r.v == v {
+	if r := n.Replica(v.ID()); r != nil && r.v == v && !r.retired.Load() {
 		return r, nil
 	}
 	r := &Replica{node: n, v: v, id: v.ID()}
@@ -184,11 +184,7 @@ func (n *Node) forget(id blob.VolumeID, r *Replica) {
 		return
 	}
 	n.replace(func(m map[blob.VolumeID]*Replica) { delete(m, id) })
-	r.released.Store(true)
-	if !r.v.Post(r.group.Leave) {
-		_ = r.v.Close() // waits for whoever closes the volume, and gets the error: nobody else calls the group then
-		r.group.Leave()
-	}
+	r.leave()
 }
 
 func (n *Node) replace(change func(map[blob.VolumeID]*Replica)) {

@@ -25,6 +25,8 @@ type Replica struct {
 	status    atomic.Pointer[replication.Status]
 	uncoverer atomic.Int32 // tasks under way after which the group knows that it is not covered
 	released  atomic.Bool
+	retired   atomic.Bool
+	left      sync.Once
 	rest      atomic.Int32 // one of awake, resting, outside
 
 	mu     sync.Mutex // guards inbox
@@ -141,6 +143,9 @@ func (r *Replica) onTick() {
 
 // needsTick reports whether the group is to look at the clock. It may be called concurrently with all else.
 func (r *Replica) needsTick(now replication.Instant) bool {
+	if r.retired.Load() {
+		return false
+	}
 	switch r.rest.Load() {
 	case resting:
 		return !r.group.Readable(now)
@@ -148,6 +153,24 @@ func (r *Replica) needsTick(now replication.Instant) bool {
 		return false
 	}
 	return true
+}
+
+// retire ends the part of a copy whose volume was closed. It stays where it is, so that nobody takes the volume for one
+// without copies when it is opened again, until that has a replica.
+func (r *Replica) retire() {
+	r.retired.Store(true)
+	r.leave()
+}
+
+// leave has the copy claim nothing and answer no reads any more.
+func (r *Replica) leave() {
+	r.released.Store(true)
+	r.left.Do(func() {
+		if !r.v.Post(r.group.Leave) {
+			_ = r.v.Close() // waits for whoever closes the volume, and gets the error: nobody else calls the group then
+			r.group.Leave()
+		}
+	})
 }
 
 // stir ends a rest.
