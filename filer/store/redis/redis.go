@@ -37,8 +37,10 @@ import (
 const (
 	dialTimeout = 2 * time.Second
 	callTimeout = 5 * time.Second
-	prefix      = "weed:"
 )
+
+// DefaultPrefix is that of a Config without one.
+const DefaultPrefix = "weed:"
 
 //go:embed ops.lua
 var source string
@@ -49,7 +51,7 @@ type Config struct {
 	Addr     string // host:port
 	Password string // "" for none
 	Database int
-	Prefix   string // of all keys; "" is "weed:"
+	Prefix   string // of all keys; "" is DefaultPrefix
 }
 
 // Store is a store.Store on a Redis server.
@@ -66,7 +68,7 @@ var _ store.Store = (*Store)(nil)
 // Open connects to the server, which has to answer.
 func Open(ctx context.Context, cfg Config, opts store.Options) (*Store, error) {
 	if cfg.Prefix == "" {
-		cfg.Prefix = prefix
+		cfg.Prefix = DefaultPrefix
 	}
 	s := &Store{prefix: cfg.Prefix, opts: opts, client: redis.NewClient(&redis.Options{
 		Addr: cfg.Addr, Password: cfg.Password, DB: cfg.Database, MaxRetries: -1, DialTimeout: dialTimeout, DialerRetries: 1,
