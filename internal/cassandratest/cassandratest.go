@@ -2,7 +2,7 @@
 // and data of its own in a temporary directory.
 //
 // It owns the process and the class path. The server is the library cassandra-all of Maven's central repository,
-// run on the machine's Java; mvn brings it into Maven's own repository once, and the class path is kept under the
+// run on a Java of the machine that fits; mvn brings it into Maven's own repository once, and the class path is kept under the
 // user's cache directory, so that later runs start without mvn. It refuses to download anything else.
 //
 // The node syncs its commit log before it answers, so that what it has acknowledged survives Kill. It dies with the
@@ -31,7 +31,7 @@ var shared struct {
 }
 
 // Shared returns the server of the test binary, which the first caller starts and Main stops. Where there is no Java
-// or mvn, or no server to be had with them, the test is skipped, but fails if the environment variable CI is set.
+// that fits, no mvn, or no server to be had with them, the test is skipped, but fails if the environment variable CI is set.
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	shared.mu.Lock()

@@ -8,9 +8,12 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(Main(m)) }
 
-// TestKillAndRestart takes a server down and up again: it finds its port.
+// TestKillAndRestart asks twice for the one server, and takes it down and up again: it finds its port.
 func TestKillAndRestart(t *testing.T) {
-	s := Start(t)
+	s := Shared(t)
+	if Shared(t) != s {
+		t.Error("two shared servers")
+	}
 	s.Kill()
 	if conn, err := net.Dial("tcp", s.Addr()); err == nil {
 		conn.Close()
@@ -18,12 +21,5 @@ func TestKillAndRestart(t *testing.T) {
 	}
 	if err := s.Restart(); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestShared asks twice for the one server.
-func TestShared(t *testing.T) {
-	if a, b := Shared(t), Shared(t); a != b {
-		t.Error("two shared servers")
 	}
 }

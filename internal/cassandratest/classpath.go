@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// version is the server's: one that runs on Java 11 and 17.
+// version is the server's.
 const version = "5.0.6"
 
 // fetchTime bounds mvn, which downloads 66 MB when it has nothing.

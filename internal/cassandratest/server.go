@@ -37,9 +37,9 @@ type Server struct {
 
 // start configures and starts a server, and waits until it answers.
 func start() (_ *Server, err error) {
-	java, err := exec.LookPath("java")
+	java, err := findJava()
 	if err != nil {
-		return nil, &missingError{err}
+		return nil, err
 	}
 	jars, err := classPath()
 	if err != nil {
