@@ -49,10 +49,10 @@ func Start(t testing.TB) *Server {
 	s, err := start()
 	giveUp(t, err)
 	t.Cleanup(func() {
-		s.stop()
 		if t.Failed() {
 			t.Logf("cassandra:\n%s", s.Log())
 		}
+		s.stop()
 	})
 	return s
 }
