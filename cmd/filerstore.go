@@ -137,8 +137,14 @@ func (f *storeFlags) open(ctx context.Context, log *slog.Logger) (s filerstore.S
 		s, err = cassandra.Open(ctx, f.cassandra, opts)
 		return s, false, err
 	case f.redis.Addr != "":
-		s, err = redis.Open(ctx, f.redis, opts)
-		return s, false, err
+		r, err := redis.Open(ctx, f.redis, opts)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, warning := range r.Warnings(ctx) {
+			log.Warn(warning)
+		}
+		return r, false, nil
 	}
 	s, err = bolt.Open(f.dir, opts)
 	return s, true, err
