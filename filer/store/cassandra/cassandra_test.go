@@ -122,11 +122,3 @@ var steps = flag.Int("cassandra.steps", 100, "at random in TestStore; other stor
 func TestStore(t *testing.T) {
 	storetest.RunSteps(t, *steps, func(t *testing.T) store.Store { return open(t, newKeyspace(t)) })
 }
-
-// TestShared lets two handles change one tree, in few steps for the same reason.
-func TestShared(t *testing.T) {
-	storetest.RunShared(t, 40, func(t *testing.T) (a, b store.Store) {
-		cfg := newKeyspace(t)
-		return open(t, cfg), open(t, cfg)
-	})
-}

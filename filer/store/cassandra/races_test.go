@@ -10,57 +10,20 @@ import (
 	"time"
 
 	"weed/filer/store"
+	"weed/filer/store/storetest"
 )
 
-// TestOneWinner lets two filers do the same thing at once: one of them does it.
-func TestOneWinner(t *testing.T) {
-	cfg := newKeyspace(t)
-	filers := []*Store{open(t, cfg), open(t, cfg)}
-	both := func(what string, do func(*Store) error) {
-		t.Helper()
-		errs := make([]error, len(filers))
-		var group sync.WaitGroup
-		for i, s := range filers {
-			group.Go(func() { errs[i] = do(s) })
-		}
-		group.Wait()
-		if (errs[0] == nil) == (errs[1] == nil) {
-			t.Errorf("%s: %v and %v", what, errs[0], errs[1])
-		}
+// TestShared lets two filers change one tree, in few steps as TestStore does. When all is removed, no record is left.
+func TestShared(t *testing.T) {
+	var trees []Config
+	storetest.RunShared(t, 40, func(t *testing.T) (a, b store.Store) {
+		cfg := newKeyspace(t)
+		trees = append(trees, cfg)
+		return open(t, cfg), open(t, cfg)
+	})
+	for _, cfg := range trees {
+		noOrphans(t, open(t, cfg))
 	}
-	ctx := t.Context()
-	for n := range 5 {
-		a, b := store.Path(fmt.Sprintf("/a%d", n)), store.Path(fmt.Sprintf("/b%d", n))
-		both("create", func(s *Store) error {
-			_, err := s.Put(ctx, a, 0, store.Record{Dir: true}, store.Effects{})
-			return err
-		})
-		v := put(t, filers[0], a+"/f", 0, "x", store.Effects{})
-		both("change", func(s *Store) error {
-			_, err := s.Put(ctx, a+"/f", v, store.Record{Value: []byte("y")}, store.Effects{})
-			return err
-		})
-		mkdir(t, filers[1], b)
-		rec, err := filers[1].Find(ctx, a+"/f")
-		if err != nil {
-			t.Fatal(err)
-		}
-		both("rename", func(s *Store) error {
-			_, err := s.Rename(ctx, a+"/f", rec.Version, b+"/f", 0, nil, store.Effects{})
-			return err
-		})
-		if rec, err = filers[0].Find(ctx, a); err != nil {
-			t.Fatal(err)
-		}
-		both("create in and remove", func(s *Store) error {
-			if s == filers[0] {
-				return s.Remove(ctx, a, rec.Version, store.Effects{})
-			}
-			_, err := s.Put(ctx, a+"/new", 0, store.Record{}, store.Effects{})
-			return err
-		})
-	}
-	audit(t, filers[0], nil)
 }
 
 // racer is one client of TestRaces.
