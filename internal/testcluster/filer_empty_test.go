@@ -15,8 +15,8 @@ import (
 )
 
 // redisLeft counts the keys that a tree without files and directories does not have.
-func redisLeft(t *testing.T, addr string) (map[string]int, error) {
-	client := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true})
+func redisLeft(t *testing.T, addr, password string) (map[string]int, error) {
+	client := redis.NewClient(&redis.Options{Addr: addr, Password: password, DisableIdentity: true})
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), testcluster.Patience)
 	defer cancel()

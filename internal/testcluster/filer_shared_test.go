@@ -8,6 +8,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -35,11 +37,16 @@ func nothingFails(f func()) func() error { return func() error { f(); return nil
 // TestFilersShareRedis runs two filers on one Redis.
 func TestFilersShareRedis(t *testing.T) {
 	t.Parallel()
-	r := redistest.Start(t)
+	const secret = "not for the list of processes"
+	r := redistest.Start(t, "--requirepass", secret)
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	filersShare(t, sharedStore{
-		flags: []string{"-redis.server=" + r.Addr()},
+		flags: []string{"-redis.server=" + r.Addr(), "-redis.passwordFile=" + file},
 		kill:  nothingFails(r.Kill), restart: nothingFails(r.Restart), pause: nothingFails(r.Pause), resume: nothingFails(r.Resume),
-		left: func(t *testing.T) (map[string]int, error) { return redisLeft(t, r.Addr()) },
+		left: func(t *testing.T) (map[string]int, error) { return redisLeft(t, r.Addr(), secret) },
 	})
 }
 
