@@ -42,7 +42,7 @@ func cassandraLeft(t *testing.T, addr string) (map[string]int, error) {
 	host, port, _ := strings.Cut(addr, ":")
 	cluster := gocql.NewCluster(host)
 	cluster.Port, _ = strconv.Atoi(port)
-	cluster.Keyspace, cluster.Timeout, cluster.ConnectTimeout = "weed", testcluster.Patience, testcluster.Patience
+	cluster.Keyspace, cluster.Timeout, cluster.ConnectTimeout = "seaweed", testcluster.Patience, testcluster.Patience
 	session, err := cluster.CreateSession()
 	if err != nil {
 		return nil, err

@@ -50,7 +50,7 @@ type Config struct {
 }
 
 // DefaultKeyspace is that of a Config without one.
-const DefaultKeyspace = "weed"
+const DefaultKeyspace = "seaweed"
 
 // ValidKeyspace reports whether a name is one of a keyspace: a lower-case letter, then up to 47 of those, digits and "_".
 func ValidKeyspace(name string) bool { return keyspaceName.MatchString(name) }
