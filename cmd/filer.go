@@ -96,7 +96,7 @@ func newFiler() *cobra.Command {
 			"Cassandra cluster, which several filers may share. SIGTERM drains it.",
 		Example: "weed filer -port=8888 -dir=./f1 -master=localhost:9333\n" +
 			"weed filer -port=8889 -redis.server=localhost:6379 -master=localhost:9333\n" +
-			"weed filer -port=8889 -cassandra.server=10.0.0.1:9042,10.0.0.2:9042 -cassandra.createSchema",
+			"weed filer -port=8889 -cassandra.server=10.0.0.1,10.0.0.2 -cassandra.createSchema",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, nodeErr := common.parse()

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ func (f *storeFlags) register(flags *pflag.FlagSet, prefix, dir, dirUsage string
 	f.prefix, f.flags = prefix, flags
 	flags.StringVar(&f.dir, prefix+"dir", dir, dirUsage)
 	flags.StringVar(&f.redis.Addr, prefix+"redis.server", "", "Keep the tree in the Redis server at this `host:port`, "+
-		"which filers may share.")
+		"which filers may share, and not in a directory. The port is 6379 by default.")
 	flags.IntVar(&f.redis.Database, prefix+"redis.database", 0, "The `number` of the database of the Redis server.")
 	flags.StringVar(&f.redis.Prefix, prefix+"redis.keyPrefix", redis.DefaultPrefix, "What all keys of the tree begin with, any "+
 		"`text`: one Redis server can keep several trees.")
@@ -42,7 +43,7 @@ func (f *storeFlags) register(flags *pflag.FlagSet, prefix, dir, dirUsage string
 	f.redisPassword.register(flags, prefix+"redis.password", "the Redis server")
 
 	flags.StringVar(&f.cassandraServers, prefix+"cassandra.server", "", "Keep the tree in the Cassandra cluster of which these "+
-		"are some nodes, a comma `list` of host:port; filers may share it.")
+		"are some nodes, a comma `list` of host:port, and not in a directory; filers may share it. The port is 9042 by default.")
 	flags.StringVar(&f.cassandra.Keyspace, prefix+"cassandra.keyspace", cassandra.DefaultKeyspace, "The `name` of the keyspace.")
 	flags.BoolVar(&f.cassandra.CreateSchema, prefix+"cassandra.createSchema", false, "Create the keyspace and its tables if they "+
 		"are not there.")
@@ -57,14 +58,8 @@ func (f *storeFlags) register(flags *pflag.FlagSet, prefix, dir, dirUsage string
 
 // check checks the flags and reads the files that they name.
 func (f *storeFlags) check() error {
-	var chosen []string
-	for _, name := range []string{"dir", "redis.server", "cassandra.server"} {
-		if f.given(name) {
-			chosen = append(chosen, "-"+f.prefix+name)
-		}
-	}
-	if len(chosen) > 1 {
-		return fmt.Errorf("a filer has one store: give one of %s", strings.Join(chosen, ", "))
+	if f.redis.Addr != "" && f.cassandraServers != "" {
+		return fmt.Errorf("a filer has one store: give one of -%[1]sredis.server and -%[1]scassandra.server", f.prefix)
 	}
 	errs := []error{f.orphan("redis."), f.orphan("cassandra.")}
 	switch {
@@ -79,6 +74,7 @@ func (f *storeFlags) check() error {
 }
 
 func (f *storeFlags) checkRedis() (err error) {
+	f.redis.Addr = withPort(f.redis.Addr, "6379")
 	errs := []error{checkHostPort(f.prefix+"redis.server", f.redis.Addr), nil}
 	if f.redis.Database < 0 {
 		errs = append(errs, fmt.Errorf("-%sredis.database: give 0 or more", f.prefix))
@@ -92,9 +88,13 @@ func (f *storeFlags) checkRedis() (err error) {
 
 func (f *storeFlags) checkCassandra() error {
 	errs := make([]error, 3, 4)
-	f.cassandra.Hosts, errs[0] = parseAddresses(f.prefix+"cassandra.server", f.cassandraServers)
-	if errs[0] == nil && len(f.cassandra.Hosts) == 0 {
+	f.cassandra.Hosts = splitList(f.cassandraServers)
+	if len(f.cassandra.Hosts) == 0 {
 		errs[0] = fmt.Errorf("-%scassandra.server: at least one node is needed", f.prefix)
+	}
+	for i, host := range f.cassandra.Hosts {
+		f.cassandra.Hosts[i] = withPort(host, "9042")
+		errs[0] = cmp.Or(errs[0], checkHostPort(f.prefix+"cassandra.server", f.cassandra.Hosts[i]))
 	}
 	if !cassandra.ValidKeyspace(f.cassandra.Keyspace) {
 		errs[1] = fmt.Errorf("-%scassandra.keyspace: %q is no name of a lower-case letter, then letters, digits and _, 48 at most",
@@ -108,6 +108,14 @@ func (f *storeFlags) checkCassandra() error {
 		errs = append(errs, fmt.Errorf("-%[1]scassandra.password needs -%[1]scassandra.username", f.prefix))
 	}
 	return errors.Join(errs...)
+}
+
+// withPort adds a port to a host that stands without one.
+func withPort(host, port string) string {
+	if strings.Contains(host, ":") {
+		return host
+	}
+	return host + ":" + port
 }
 
 // given reports whether a flag stands on the command line with a value that is not empty.

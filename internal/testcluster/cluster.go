@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -96,18 +95,14 @@ func (c *Cluster) StartVolumeAt(at Place, flags ...string) *Server {
 	return s
 }
 
-// StartFiler starts a filer for the masters that are there, with an empty -dir unless the flags name another store.
+// StartFiler starts a filer for the masters that are there, with an empty -dir.
 func (c *Cluster) StartFiler(flags ...string) *Server {
 	c.t.Helper()
 	var masters []string
 	for _, m := range c.Masters {
 		masters = append(masters, m.Addr)
 	}
-	dirFlag := "-dir"
-	if slices.ContainsFunc(flags, func(f string) bool { return strings.Contains(f, ".server=") }) {
-		dirFlag = ""
-	}
-	return c.start(FreePlace(c.t), "filer", dirFlag, append([]string{"-master=" + strings.Join(masters, ",")}, flags...))
+	return c.start(FreePlace(c.t), "filer", "-dir", append([]string{"-master=" + strings.Join(masters, ",")}, flags...))
 }
 
 func (c *Cluster) start(at Place, command, dirFlag string, flags []string) *Server {
@@ -115,10 +110,7 @@ func (c *Cluster) start(at Place, command, dirFlag string, flags []string) *Serv
 	home := c.t.TempDir()
 	host, port, _ := net.SplitHostPort(at.Addr)
 	s := &Server{Addr: at.Addr, Dir: filepath.Join(home, "data")}
-	args := []string{command, "-ip=" + host, "-port=" + port, "-pulseSeconds=1"}
-	if dirFlag != "" {
-		args = append(args, dirFlag+"="+s.Dir)
-	}
+	args := []string{command, "-ip=" + host, "-port=" + port, dirFlag + "=" + s.Dir, "-pulseSeconds=1"}
 	s.Process = startIn(c.t, home, at.Wrap, append(args, flags...)...)
 	s.waitUp()
 	return s

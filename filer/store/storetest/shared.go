@@ -78,11 +78,10 @@ func oneWins(t *testing.T, rounds int, handles ...store.Store) {
 
 // racer is one client of races.
 type racer struct {
-	s      store.Store
-	r      *rand.Rand
-	claim  store.Claim
-	prefix string
-	next   int // of the claim
+	s     store.Store
+	r     *rand.Rand
+	claim store.Claim
+	next  int // of the claim
 }
 
 // fid returns the i-th fid of the racer's claim.
