@@ -32,8 +32,9 @@ type Server struct {
 	process *testproc.Process
 }
 
-// start configures and starts a server, and waits until it answers.
-func start() (_ *Server, err error) {
+// start configures and starts the nodes of a cluster, one after the other, and waits until all answer. They have
+// addresses of their own, and the same ports.
+func start(nodes int) (servers []*Server, err error) {
 	java, err := findJava()
 	if err != nil {
 		return nil, err
@@ -42,33 +43,52 @@ func start() (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "cassandratest-")
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{dir: dir, java: java, args: arguments(dir, jars)}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, s.Log())
-			s.stop()
+			stopAll(servers)
 		}
 	}()
 	var ports [2]int
+	for i := range nodes {
+		dir, err := os.MkdirTemp("", "cassandratest-")
+		if err != nil {
+			return servers, err
+		}
+		s := &Server{dir: dir, java: java, args: arguments(dir, jars)}
+		servers = append(servers, s)
+		if i == 0 {
+			if ports, err = s.reserve(); err != nil {
+				return servers, err
+			}
+		}
+		n := node{number: i, of: nodes, storagePort: ports[0], port: ports[1]}
+		s.addr = net.JoinHostPort(n.address(), strconv.Itoa(n.port))
+		if err := n.configure(dir); err != nil {
+			return servers, err
+		}
+		if err := s.Restart(); err != nil {
+			return servers, fmt.Errorf("%w\n%s", err, s.Log())
+		}
+	}
+	return servers, nil
+}
+
+// reserve reserves ports until the server is stopped.
+func (s *Server) reserve() (ports [2]int, err error) {
 	for i := range ports {
 		port, release, err := freeport.Reserve()
 		if err != nil {
-			return nil, fmt.Errorf("reserve a port: %w", err)
+			return ports, fmt.Errorf("reserve a port: %w", err)
 		}
 		ports[i], s.release = port, append(s.release, release)
 	}
-	s.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[1]))
-	if err := configure(dir, ports[0], ports[1]); err != nil {
-		return nil, err
+	return ports, nil
+}
+
+func stopAll(servers []*Server) {
+	for _, s := range servers {
+		s.stop()
 	}
-	if err := s.Restart(); err != nil {
-		return nil, err
-	}
-	return s, nil
 }
 
 // Addr returns where the server listens for clients, host:port. It stays the same for the server's life.
