@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 
@@ -28,12 +29,16 @@ type Pace func(n int) error
 //
 // found is called for each damage in order. It returns true if it has mended the record that begins there (see
 // Mend), which is looked at again.
-// reached is told how far the scrub has come. Errors are those of pace, or ErrClosed; a read that fails is damage.
+// reached is told how far the scrub has come. Errors are those of pace, ErrCompacted when the log is replaced meanwhile,
+// or ErrClosed; a read that fails is damage.
 func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), reached func(offset int64)) error {
 	s := newScrub(v, end, pace)
 	defer s.stop()
 	for at := v.superblock.Length(); at < end; {
 		next, damage, err := s.look(at)
+		if err == nil && damage != nil && v.dat() != s.file.File {
+			return fmt.Errorf("volume %d: %w", v.id, ErrCompacted)
+		}
 		if err == nil && damage != nil && found(*damage) {
 			s.scanner.n = 0 // the window is from before
 			if next, damage, err = s.look(at); damage != nil {
@@ -46,6 +51,9 @@ func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), r
 		}
 		at = next
 		reached(at)
+	}
+	if v.dat() != s.file.File {
+		return fmt.Errorf("volume %d: %w", v.id, ErrCompacted)
 	}
 	return nil
 }
@@ -150,7 +158,7 @@ func (f *coldFile) ReadAt(p []byte, offset int64) (int, error) {
 
 // ChecksumLog goes on with the CRC32-C of the log, which is crc below offset or where the caller began, over the
 // next length bytes, which are committed. It reads as Scrub does, and returns also how many of the bytes it got
-// to before pace ended it, which is no error.
+// to before pace ended it, which is no error. ErrCompacted: the log was replaced meanwhile.
 func (v *Volume) ChecksumLog(offset, length int64, crc uint32, pace Pace) (sum uint32, n int64, err error) {
 	file := &coldFile{File: v.dat(), pace: pace}
 	scratch := checksumScratch.Get().(*[]byte)
@@ -158,13 +166,16 @@ func (v *Volume) ChecksumLog(offset, length int64, crc uint32, pace Pace) (sum u
 	for sum = crc; n < length; {
 		b := (*scratch)[:min(int64(len(*scratch)), length-n)]
 		if err := readFull(file, b, offset+n); err != nil {
-			if file.stopped != nil {
-				return sum, n, nil
+			if file.stopped == nil {
+				return sum, n, v.closedError(err)
 			}
-			return sum, n, v.closedError(err)
+			break
 		}
 		sum = updateChecksum(sum, b)
 		n += int64(len(b))
+	}
+	if v.dat() != file.File {
+		return sum, n, fmt.Errorf("volume %d: %w", v.id, ErrCompacted)
 	}
 	return sum, n, nil
 }
@@ -174,6 +185,3 @@ func (v *Volume) OffsetOf(key blob.Key) (int64, bool) {
 	loc, ok := v.index().Get(key)
 	return int64(loc.Offset) * needleAlignment, ok
 }
-
-// Revision returns how often the log was compacted: offsets mean the same in logs of one revision.
-func (v *Volume) Revision() uint16 { return uint16(v.revision.Load()) }

@@ -8,6 +8,7 @@
 //
 //	format     the version of this layout, 1. Other ones are refused
 //	seq        the last version or directory id
+//	moves      number of renames
 //	h:ID       a directory's records: name, "d" or "f", version ":" id (of directories) ":" value
 //	n:ID       their names in order
 //	removed    ids of directories that are still to be swept
