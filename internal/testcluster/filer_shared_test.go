@@ -65,6 +65,7 @@ func TestFilersShareCassandra(t *testing.T) {
 type shared struct {
 	*testing.T
 	store  sharedStore
+	master *testcluster.Server
 	volume *testcluster.Server
 	filers [2]*testcluster.Server
 }
@@ -73,8 +74,7 @@ type shared struct {
 // without an entry and no entry without its chunks.
 func filersShare(t *testing.T, store sharedStore) {
 	c := testcluster.New(t)
-	c.StartMaster()
-	s := &shared{T: t, store: store, volume: c.StartVolume("-max=20")}
+	s := &shared{T: t, store: store, master: c.StartMaster(), volume: c.StartVolume("-max=20")}
 	c.WaitWritable()
 	flags := append([]string{"-maxMB=1", "-claimTime=" + claimTime.String()}, store.flags...)
 	s.filers[0] = c.StartFiler(append(flags, store.first...)...)
@@ -238,6 +238,12 @@ func (s *shared) audit(when string) {
 		}
 		return nil
 	})
+	for _, f := range s.filers {
+		out, code := weed(s.T, "shell", "-master="+s.master.Addr, "-filer="+f.Addr, "-c", "fs.verify -grace=0s")
+		if code != 0 {
+			s.Errorf("%s fs.verify ends with %d:\n%s", when, code, out)
+		}
+	}
 }
 
 // stalled is an upload that has sent some chunks and waits.

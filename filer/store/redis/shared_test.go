@@ -30,7 +30,7 @@ func noKeys(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	for _, key := range keys {
-		if !slices.Contains([]string{"format", "seq", "dropseq"}, strings.TrimPrefix(key, s.prefix)) {
+		if !slices.Contains([]string{"format", "seq", "dropseq", "moves"}, strings.TrimPrefix(key, s.prefix)) {
 			t.Errorf("key %q is left", key)
 		}
 	}
