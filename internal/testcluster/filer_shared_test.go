@@ -2,6 +2,7 @@ package testcluster_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,8 @@ type sharedStore struct {
 	flags                        []string // of the filers; those of the first one, too
 	first                        []string
 	kill, restart, pause, resume func() error
-	// left counts what is left in it of a tree from which everything was removed, by kind; "claims" is one.
+	rounds                       int // of faults while much is written
+	// left counts what is left in it of a tree from which everything was removed, by kind.
 	left func(t *testing.T) (map[string]int, error)
 }
 
@@ -45,7 +47,7 @@ func TestFilersShareRedis(t *testing.T) {
 	}
 	filersShare(t, sharedStore{
 		flags: []string{"-redis.server=" + r.Addr(), "-redis.passwordFile=" + file},
-		kill:  nothingFails(r.Kill), restart: nothingFails(r.Restart), pause: nothingFails(r.Pause), resume: nothingFails(r.Resume),
+		kill:  nothingFails(r.Kill), restart: nothingFails(r.Restart), pause: nothingFails(r.Pause), resume: nothingFails(r.Resume), rounds: 6,
 		left: func(t *testing.T) (map[string]int, error) { return redisLeft(t, r.Addr(), secret) },
 	})
 }
@@ -89,6 +91,8 @@ func filersShare(t *testing.T, store sharedStore) {
 	s.storeFails("killed", store.kill, store.restart)
 	s.storeFails("standing still", store.pause, store.resume)
 	s.audit("after the store has failed")
+	s.faults()
+	s.audit("after faults")
 	s.removeAll()
 }
 
@@ -297,8 +301,12 @@ func (s *shared) filerDies() {
 func (s *shared) storeFails(how string, fail, recover func() error) {
 	s.Helper()
 	s.must(http.StatusCreated, 0, http.MethodPut, "/kept", how)
+	for n := range 10 {
+		s.must(http.StatusCreated, n%2, http.MethodPut, fmt.Sprintf("/tree/%d/f", n), "x")
+	}
 	s.audit("before the store is " + how) // the volumes have come to rest
 	ups := [2]stalled{s.stall(0, "/fails/0"), s.stall(1, "/fails/1")}
+	s.must(http.StatusAccepted, 0, http.MethodDelete, "/tree?recursive=true", "")
 	if err := fail(); err != nil {
 		s.Fatal(err)
 	}
@@ -340,6 +348,60 @@ func (s *shared) storeFails(how string, fail, recover func() error) {
 	}
 }
 
+// faults lets writers go on while the store and the filers are killed and stand still. What was acknowledged is there.
+func (s *shared) faults() {
+	if s.store.rounds == 0 {
+		return
+	}
+	var works [2]*filerWork
+	ctx, stop := context.WithCancel(s.Context())
+	defer stop()
+	var group sync.WaitGroup
+	for i, f := range s.filers {
+		w := &filerWork{url: f.URL(""), root: fmt.Sprintf("/faults%d", i), want: make([]string, 3)}
+		works[i] = w
+		for n := range w.want {
+			group.Go(func() { w.run(ctx, n) })
+		}
+	}
+	for round := range s.store.rounds {
+		for _, w := range works {
+			goal := w.done.Load() + 40
+			testcluster.WaitFor(s, "writes go on", func() error { return atLeast(w.done.Load(), goal) })
+		}
+		f := s.filers[round%2]
+		var err error
+		switch round % 3 {
+		case 0:
+			err = errors.Join(s.store.kill(), s.store.restart())
+		case 1:
+			f.Kill()
+			f.Restart()
+		default:
+			err = s.store.pause()
+			f.Kill()
+			err = errors.Join(err, s.store.resume())
+			f.Restart()
+		}
+		if err != nil {
+			s.Fatal(err)
+		}
+	}
+	stop()
+	group.Wait()
+	for i, w := range works {
+		for n, want := range w.want {
+			if want == "" {
+				continue
+			}
+			path := fmt.Sprintf("%s/w%d/kept", w.root, n)
+			if got := testcluster.Do(http.MethodGet, s.filers[1-i].URL(path), ""); string(got.Body) != want {
+				s.Errorf("%s: %d bytes, want those acknowledged, %d: %v", path, len(got.Body), len(want), got.Err())
+			}
+		}
+	}
+}
+
 // removeAll removes what there is, by both filers, and looks at what is left in the store.
 func (s *shared) removeAll() {
 	for _, line := range bytes.Split(s.must(http.StatusOK, 0, http.MethodGet, "/.weed/entries", "").Body, []byte("\n")) {
@@ -349,21 +411,14 @@ func (s *shared) removeAll() {
 		}
 	}
 	s.audit("when all is removed")
-	s.nothingLeft("claims")
 	for _, f := range s.filers {
 		if code := f.Term(); code != 0 {
 			s.Errorf("exit code %d after SIGTERM", code)
 		}
 	}
-	s.nothingLeft("")
-}
-
-// nothingLeft waits until there is nothing left in the store but things of one kind.
-func (s *shared) nothingLeft(but string) {
-	s.Helper()
+	s.filers[0].Restart() // it claims nothing, and cleans up what is left
 	testcluster.WaitFor(s, "the store is empty", func() error {
 		left, err := s.store.left(s.T)
-		delete(left, but)
 		if err == nil && len(left) > 0 {
 			err = fmt.Errorf("%v are left", left)
 		}
