@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"time"
 
 	"weed/internal/blob"
 	"weed/internal/vfs"
@@ -29,7 +30,8 @@ type Pace func(n int) error
 //
 // found is called for each damage in order. It returns true if it has mended the record that begins there (see
 // Mend), which is looked at again.
-// reached is told how far the scrub has come. Errors are those of pace, ErrCompacted when the log is replaced meanwhile,
+// reached is told how far the scrub has come. What it meets that has expired counts as deleted in Status from then on.
+// Errors are those of pace, ErrCompacted when the log is replaced meanwhile,
 // or ErrClosed; a read that fails is damage.
 func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), reached func(offset int64)) error {
 	s := newScrub(v, end, pace)
@@ -55,6 +57,7 @@ func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), r
 	if v.dat() != s.file.File {
 		return fmt.Errorf("volume %d: %w", v.id, ErrCompacted)
 	}
+	v.stats.expiredBytes.Store(s.expired)
 	return nil
 }
 
@@ -64,6 +67,8 @@ type scrub struct {
 	end     int64
 	file    *coldFile
 	scanner *logScanner
+	now     time.Time
+	expired uint64 // bytes of live needles whose time is over
 
 	// The live needles in the order of the log, and the first one that was not passed yet.
 	next func() (blob.Key, index.Location, bool)
@@ -75,7 +80,7 @@ type scrub struct {
 
 func newScrub(v *Volume, end int64, pace Pace) *scrub {
 	c := v.content.Load()
-	s := &scrub{v: v, end: end, file: &coldFile{File: c.dat, pace: pace}}
+	s := &scrub{v: v, end: end, now: v.cfg.Now(), file: &coldFile{File: c.dat, pace: pace}}
 	s.scanner = newLogScanner(s.file, v.superblock.Version, end)
 	s.next, s.stop = iter.Pull2(c.index.ByOffset(0, uint64(end/needleAlignment)))
 	s.key, s.live, s.more = s.next()
@@ -123,6 +128,11 @@ func (s *scrub) look(at int64) (next int64, damage *Damage, err error) {
 	}
 	if inside := s.liveAt(at + needleAlignment); inside < at+r.length {
 		return inside, &Damage{Offset: at, Length: inside - at, Reason: "the needle would reach into the next one"}, nil
+	}
+	if live == at {
+		if over, err := s.v.recordExpired(s.scanner, r, s.now); err == nil && over {
+			s.expired += uint64(r.size)
+		}
 	}
 	return at + r.length, nil, nil
 }
