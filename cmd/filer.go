@@ -3,7 +3,9 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -24,6 +26,7 @@ type filerFlags struct {
 	redirectOnRead     bool
 	disableDirListing  bool
 	dirListLimit       int
+	claimTime          time.Duration
 }
 
 func (f *filerFlags) register(flags *pflag.FlagSet, prefix string) {
@@ -38,6 +41,8 @@ func (f *filerFlags) register(flags *pflag.FlagSet, prefix string) {
 		"server that has it.")
 	flags.BoolVar(&f.disableDirListing, prefix+"disableDirListing", false, "Refuse to list directories.")
 	flags.IntVar(&f.dirListLimit, prefix+"dirListLimit", filerstore.MaxListLimit, "The most `entries` on one page of a listing.")
+	flags.DurationVar(&f.claimTime, prefix+"claimTime", 15*time.Minute, "What a filer that has died or stands still was uploading "+
+		"is deleted by the others on its store after this `time`.")
 }
 
 // config checks the flags and turns them into a filer.Config.
@@ -60,6 +65,9 @@ func (f *filerFlags) config(n node, masters []string) (filer.Config, error) {
 	errs = append(errs, err)
 	if f.dirListLimit < 1 || f.dirListLimit > filerstore.MaxListLimit {
 		check("dirListLimit", errors.New("give a number from 1 to 10000"))
+	}
+	if cfg.ClaimTime = f.claimTime; f.claimTime < time.Second {
+		check("claimTime", fmt.Errorf("%v is not a time from 1s on", f.claimTime))
 	}
 	return cfg, errors.Join(errs...)
 }
@@ -84,9 +92,12 @@ func newFiler() *cobra.Command {
 		Use:   "filer [flags]",
 		Short: "Run a filer, which gives blobs paths in a tree of directories.",
 		Long: "Run a filer. It keeps a tree of directories and files of any size, cut into chunks that are blobs on the " +
-			"volume servers, and serves it over HTTP. The tree itself is kept in the directory of -dir. SIGTERM drains it.",
-		Example: "weed filer -port=8888 -dir=./f1 -master=localhost:9333",
-		Args:    noArgs,
+			"volume servers, and serves it over HTTP. The tree itself is kept in the directory of -dir, or in a Redis server or a " +
+			"Cassandra cluster, which several filers may share. SIGTERM drains it.",
+		Example: "weed filer -port=8888 -dir=./f1 -master=localhost:9333\n" +
+			"weed filer -port=8889 -redis.server=localhost:6379 -master=localhost:9333\n" +
+			"weed filer -port=8889 -cassandra.server=10.0.0.1,10.0.0.2 -cassandra.createSchema",
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, nodeErr := common.parse()
 			list, mastersErr := parseMasters("master", masters)
@@ -101,7 +112,8 @@ func newFiler() *cobra.Command {
 	}
 	common.register(command.Flags())
 	own.register(command.Flags(), "")
-	stores.register(command.Flags(), "", "./filer", "The `directory` that holds the tree; it is created. Not with -redis.server.")
+	stores.register(command.Flags(), "", "./filer", "The `directory` that holds the tree, if no "+
+		"server is to keep it; it is created.")
 	command.Flags().StringVar(&masters, "master", "localhost:9333", "A comma `list` of the masters, each as host:port; "+
 		"any of them will do.")
 	return command
@@ -109,7 +121,7 @@ func newFiler() *cobra.Command {
 
 // runFiler opens the store and runs a filer on it until ctx ends.
 func runFiler(ctx context.Context, cfg filer.Config, stores *storeFlags, logger *slog.Logger) error {
-	s, alone, err := stores.open(logger)
+	s, alone, err := stores.open(ctx, logger)
 	if err != nil {
 		return err
 	}

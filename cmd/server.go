@@ -45,6 +45,9 @@ func newServer() *cobra.Command {
 			if stores.dir == "" && len(paths) > 0 {
 				stores.dir = filepath.Join(paths[0], "filer")
 			}
+			if filerErr == nil && isFiler {
+				filerErr = stores.check()
+			}
 			if err := errors.Join(nodeErr, masterErr, volumeErr, filerErr); err != nil {
 				return err
 			}
@@ -71,8 +74,8 @@ func newServer() *cobra.Command {
 		"in the first directory of -dir; it is created.")
 	volumes.register(command.Flags(), "volume.")
 	filers.register(command.Flags(), "filer.")
-	stores.register(command.Flags(), "filer.", "", "The `directory` that holds the filer's tree, by default \"filer\" in the "+
-		"first directory of -dir; it is created.")
+	stores.register(command.Flags(), "filer.", "", "The `directory` that holds the filer's tree, if no server is to keep it, by "+
+		"default \"filer\" in the first directory of -dir; it is created.")
 	command.Flags().BoolVar(&isFiler, "filer", false, "Run a filer as well, on the port of -filer.port.")
 	command.Flags().StringVar(&dirs, "dir", "./data", dirUsage)
 	return command

@@ -217,7 +217,7 @@ func (c *claims) giveUp(n *claim) {
 	c.closeLocked(n)
 }
 
-// giveUpAll takes no more fids from any claim: the store has forgotten one.
+// giveUpAll takes no more fids from claims that nobody has taken one from since.
 func (c *claims) giveUpAll(idleSince time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -255,14 +255,22 @@ func (c *claims) releaseLocked(n *claim) {
 func (c *claims) renew(ctx context.Context) {
 	tick := time.NewTicker(c.life / 5)
 	defer tick.Stop()
+	renewed := c.now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if err := c.store.RenewClaims(ctx, c.owner, c.now().Add(c.life)); err != nil && ctx.Err() == nil {
+		now := c.now()
+		err := c.store.RenewClaims(ctx, c.owner, now.Add(c.life))
+		if err == nil {
+			renewed = now
+		} else if ctx.Err() == nil {
 			c.chores.log.Warn("claims were not renewed", "error", err)
+		}
+		if c.now().Sub(renewed) > c.life/5*4 { // others may have released them
+			c.giveUpAll(c.now())
 		}
 		c.giveUpAll(c.now().Add(-claimIdle))
 	}

@@ -170,6 +170,7 @@ func (f *Filer) cleanClaims(ctx context.Context) {
 			continue
 		}
 		f.drops.poke()
+		f.drops.sweepSoon() // what those were about to sweep
 		all, wait = false, f.cfg.ClaimTime/10
 	}
 }

@@ -198,6 +198,11 @@ func TestDirectories(t *testing.T) {
 		x.want(201, "PUT", fmt.Sprintf("/d/n%02d", i), "x")
 	}
 	x.want(201, "POST", "/d/sub/", "")
+	for path, chunks := range map[string]bool{"/d/sub": false, "/d/f": true} {
+		if got := x.want(200, "GET", path+"?metadata=true", ""); strings.Contains(got.body, `"chunks"`) != chunks {
+			t.Errorf("%s: %s", path, got.body)
+		}
+	}
 	type listing struct {
 		Path, LastFileName, Directory string
 		Entries                       []entryJSON

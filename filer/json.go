@@ -60,6 +60,9 @@ func (e *Entry) appendJSON(b []byte, path store.Path) []byte {
 		}
 		b = append(b, '}')
 	}
+	if e.IsDir() { // clients tell directories by the field that is missing
+		return append(b, '}')
+	}
 	b = append(b, `,"chunks":[`...)
 	var offset int64
 	for i := range e.Chunks {

@@ -1,8 +1,8 @@
-// Package cassandratest runs a real Apache Cassandra for tests: one node on loopback, with free ports, a small heap
-// and data of its own in a temporary directory.
+// Package cassandratest runs a real Apache Cassandra for tests: one node on loopback, or several, with free ports, small heaps
+// and data of their own in a temporary directory.
 //
 // It owns the process and the class path. The server is the library cassandra-all of Maven's central repository,
-// run on the machine's Java; mvn brings it into Maven's own repository once, and the class path is kept under the
+// run on a Java of the machine that fits; mvn brings it into Maven's own repository once, and the class path is kept under the
 // user's cache directory, so that later runs start without mvn. It refuses to download anything else.
 //
 // The node syncs its commit log before it answers, so that what it has acknowledged survives Kill. It dies with the
@@ -31,13 +31,16 @@ var shared struct {
 }
 
 // Shared returns the server of the test binary, which the first caller starts and Main stops. Where there is no Java
-// or mvn, or no server to be had with them, the test is skipped, but fails if the environment variable CI is set.
+// that fits, no mvn, or no server to be had with them, the test is skipped, but fails if the environment variable CI is set.
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if shared.server == nil && shared.err == nil {
-		shared.server, shared.err = start()
+		var servers []*Server
+		if servers, shared.err = start(1); shared.err == nil {
+			shared.server = servers[0]
+		}
 	}
 	giveUp(t, shared.err)
 	return shared.server
@@ -46,15 +49,23 @@ func Shared(t testing.TB) *Server {
 // Start starts a server for one test, which may kill and restart it. It is skipped as Shared is.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s, err := start()
+	return StartCluster(t, 1)[0]
+}
+
+// StartCluster starts a cluster of so many nodes for one test. It is skipped as Shared is.
+func StartCluster(t testing.TB, nodes int) []*Server {
+	t.Helper()
+	servers, err := start(nodes)
 	giveUp(t, err)
 	t.Cleanup(func() {
-		s.stop()
-		if t.Failed() {
-			t.Logf("cassandra:\n%s", s.Log())
+		for i, s := range servers {
+			if t.Failed() {
+				t.Logf("cassandra %d:\n%s", i, s.Log())
+			}
 		}
+		stopAll(servers)
 	})
-	return s
+	return servers
 }
 
 // giveUp ends a test that has no server.

@@ -10,9 +10,11 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"weed/internal/testproc"
 )
 
-// version is the server's: one that runs on Java 11 and 17.
+// version is the server's.
 const version = "5.0.6"
 
 // fetchTime bounds mvn, which downloads 66 MB when it has nothing.
@@ -95,11 +97,13 @@ func fetch(dir, stamp string) error {
 	cmd := exec.CommandContext(ctx, mvn, "-q", "-B", "-f", filepath.Join(dir, "pom.xml"),
 		"org.apache.maven.plugins:maven-dependency-plugin:2.8:build-classpath", "-DincludeScope=runtime", "-Dmdep.outputFile="+fresh)
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &out, &out, dieWithParent()
-	if err := runOnStarter(cmd.Start); err != nil {
+	cmd.Stdout, cmd.Stderr = &out, &out
+	process, err := testproc.Start(cmd)
+	if err != nil {
 		return &missingError{fmt.Errorf("run mvn: %w", err)}
 	}
-	if err := cmd.Wait(); err != nil {
+	<-process.Done()
+	if err := process.Err(); err != nil {
 		return &missingError{fmt.Errorf("mvn: %w\n%s", err, out.Bytes())}
 	}
 	return os.Rename(fresh, stamp)

@@ -2,16 +2,20 @@ package cassandratest
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
-// yamlFormat takes the data directory, the port between nodes (twice) and the clients' port. The commit log is synced
+// yamlFormat takes the data directory, the port between nodes, the clients' port, the node's address, the first node's
+// address and the node's token. The commit log is synced
 // before a write is answered; time-outs are generous, for machines that do much else.
 const yamlFormat = `cluster_name: weed-test
 num_tokens: 1
-initial_token: 0
+initial_token: %[6]s
+auto_bootstrap: false
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 endpoint_snitch: SimpleSnitch
 commitlog_sync: batch
@@ -21,9 +25,9 @@ data_file_directories: ['%[1]s/data']
 saved_caches_directory: %[1]s/caches
 hints_directory: %[1]s/hints
 cdc_raw_directory: %[1]s/cdc
-listen_address: 127.0.0.1
+listen_address: %[4]s
 storage_port: %[2]d
-rpc_address: 127.0.0.1
+rpc_address: %[4]s
 start_native_transport: true
 native_transport_port: %[3]d
 auto_snapshot: false
@@ -35,7 +39,7 @@ request_timeout: 20s
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
     parameters:
-      - seeds: "127.0.0.1:%[2]d"
+      - seeds: "%[5]s:%[2]d"
 `
 
 const logback = `<configuration>
@@ -61,9 +65,23 @@ var opened = []string{
 	"jdk.unsupported/sun.misc",
 }
 
-// configure writes the server's configuration into dir.
-func configure(dir string, storagePort, port int) error {
-	yaml := fmt.Sprintf(yamlFormat, filepath.ToSlash(filepath.Join(dir, "data")), storagePort, port)
+// node is one of a cluster.
+type node struct {
+	number, of        int
+	storagePort, port int
+}
+
+func (n node) address() string { return fmt.Sprintf("127.0.0.%d", n.number+1) }
+
+// token returns the middle of the node's part of the ring, which goes from -2^63 to 2^63: the parts are of one size.
+func (n node) token() string {
+	part := uint64(math.MaxUint64) / uint64(n.of)
+	return strconv.FormatInt(int64(part*uint64(n.number)+part/2-1<<63), 10)
+}
+
+// configure writes the node's configuration into dir.
+func (n node) configure(dir string) error {
+	yaml := fmt.Sprintf(yamlFormat, filepath.ToSlash(filepath.Join(dir, "data")), n.storagePort, n.port, n.address(), node{}.address(), n.token())
 	if err := os.WriteFile(filepath.Join(dir, "cassandra.yaml"), []byte(yaml), 0o644); err != nil {
 		return err
 	}

@@ -8,12 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
-	"sync"
 	"time"
 
 	"weed/internal/freeport"
+	"weed/internal/testproc"
 )
 
 const (
@@ -30,61 +29,79 @@ type Server struct {
 	args    []string
 	addr    string // of the clients' port
 	release []func()
-	cmd     *exec.Cmd
-	done    chan struct{} // closed when cmd has ended
-	ended   error         // how, once done is closed
+	process *testproc.Process
 }
 
-// start configures and starts a server, and waits until it answers.
-func start() (_ *Server, err error) {
-	java, err := exec.LookPath("java")
+// start configures and starts the nodes of a cluster, one after the other, and waits until all answer. They have
+// addresses of their own, and the same ports.
+func start(nodes int) (servers []*Server, err error) {
+	java, err := findJava()
 	if err != nil {
-		return nil, &missingError{err}
+		return nil, err
 	}
 	jars, err := classPath()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "cassandratest-")
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{dir: dir, java: java, args: arguments(dir, jars)}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, s.Log())
-			s.stop()
+			stopAll(servers)
 		}
 	}()
 	var ports [2]int
+	for i := range nodes {
+		dir, err := os.MkdirTemp("", "cassandratest-")
+		if err != nil {
+			return servers, err
+		}
+		s := &Server{dir: dir, java: java, args: arguments(dir, jars)}
+		servers = append(servers, s)
+		if i == 0 {
+			if ports, err = s.reserve(); err != nil {
+				return servers, err
+			}
+		}
+		n := node{number: i, of: nodes, storagePort: ports[0], port: ports[1]}
+		s.addr = net.JoinHostPort(n.address(), strconv.Itoa(n.port))
+		if err := n.configure(dir); err != nil {
+			return servers, err
+		}
+		if err := s.Restart(); err != nil {
+			return servers, fmt.Errorf("%w\n%s", err, s.Log())
+		}
+	}
+	return servers, nil
+}
+
+// reserve reserves ports until the server is stopped.
+func (s *Server) reserve() (ports [2]int, err error) {
 	for i := range ports {
 		port, release, err := freeport.Reserve()
 		if err != nil {
-			return nil, fmt.Errorf("reserve a port: %w", err)
+			return ports, fmt.Errorf("reserve a port: %w", err)
 		}
 		ports[i], s.release = port, append(s.release, release)
 	}
-	s.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[1]))
-	if err := configure(dir, ports[0], ports[1]); err != nil {
-		return nil, err
+	return ports, nil
+}
+
+func stopAll(servers []*Server) {
+	for _, s := range servers {
+		s.stop()
 	}
-	if err := s.Restart(); err != nil {
-		return nil, err
-	}
-	return s, nil
 }
 
 // Addr returns where the server listens for clients, host:port. It stays the same for the server's life.
 func (s *Server) Addr() string { return s.addr }
 
 // Kill ends the process with SIGKILL and waits.
-func (s *Server) Kill() {
-	if s.cmd != nil {
-		_ = s.cmd.Process.Kill() // an error says that it has ended
-		<-s.done
-		s.cmd = nil
-	}
-}
+func (s *Server) Kill() { s.process.Kill() }
+
+// Pause lets the server stand still, with its connections open, until Resume.
+func (s *Server) Pause() error { return s.process.Pause() }
+
+// Resume lets a server that was paused go on.
+func (s *Server) Resume() error { return s.process.Resume() }
 
 // Restart starts a server that was killed, on the data that it had, and waits until it listens.
 func (s *Server) Restart() error {
@@ -94,16 +111,10 @@ func (s *Server) Restart() error {
 	}
 	defer func() { _ = log.Close() }() // the process has it, too
 	cmd := exec.Command(s.java, s.args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.dir, log, log, dieWithParent()
-	if err := runOnStarter(cmd.Start); err != nil {
+	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
+	if s.process, err = testproc.Start(cmd); err != nil {
 		return fmt.Errorf("run java: %w", err)
 	}
-	done := make(chan struct{})
-	s.cmd, s.done = cmd, done
-	go func() {
-		s.ended = cmd.Wait()
-		close(done)
-	}()
 	return s.waitListening()
 }
 
@@ -120,8 +131,8 @@ func (s *Server) waitListening() error {
 		}
 		select {
 		case <-poll.C:
-		case <-s.done:
-			return fmt.Errorf("cassandra has ended while it started: %w", cmp.Or(s.ended, errors.New("by itself")))
+		case <-s.process.Done():
+			return fmt.Errorf("cassandra has ended while it started: %w", cmp.Or(s.process.Err(), errors.New("by itself")))
 		case <-deadline.C:
 			return fmt.Errorf("cassandra does not listen after %v", startTime)
 		}
@@ -146,26 +157,4 @@ func (s *Server) stop() {
 		release()
 	}
 	_ = os.RemoveAll(s.dir)
-}
-
-// starter runs functions on a thread that lives as long as the tests: the death signal of a child is sent when the
-// thread that started it ends.
-var starter struct {
-	once  sync.Once
-	calls chan func()
-}
-
-func runOnStarter(f func() error) error {
-	starter.once.Do(func() {
-		starter.calls = make(chan func())
-		go func() {
-			runtime.LockOSThread()
-			for call := range starter.calls {
-				call()
-			}
-		}()
-	})
-	result := make(chan error)
-	starter.calls <- func() { result <- f() }
-	return <-result
 }

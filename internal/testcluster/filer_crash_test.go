@@ -100,12 +100,14 @@ func TestFilerKilled(t *testing.T) {
 // filerWork is what writers do to a filer. Each has a directory to itself.
 type filerWork struct {
 	url  string
+	root string // above the directories, "" or a path
 	done atomic.Int64
 	want []string // the file "kept" of each writer, "" when its last write was not answered
 }
 
 func (w *filerWork) run(ctx context.Context, i int) {
-	dir := fmt.Sprintf("%s/w%d", w.url, i)
+	home := fmt.Sprintf("%s/w%d", w.root, i)
+	dir := w.url + home
 	do := func(method, path, body string, status int) bool {
 		ok := testcluster.Do(method, dir+path, body).Status == status
 		if ok {
@@ -123,7 +125,7 @@ func (w *filerWork) run(ctx context.Context, i int) {
 		for n := range 4 {
 			do(http.MethodPut, fmt.Sprintf("/d/%d/%d", k%3, n), kept, http.StatusCreated)
 		}
-		do(http.MethodPost, fmt.Sprintf("/moved%d?mv.from=/w%d/d/%d/1", k%2, i, k%3), "", http.StatusNoContent)
+		do(http.MethodPost, fmt.Sprintf("/moved%d?mv.from=%s/d/%d/1", k%2, home, k%3), "", http.StatusNoContent)
 		do(http.MethodDelete, fmt.Sprintf("/d/%d?recursive=true", (k+1)%3), "", http.StatusAccepted)
 	}
 }

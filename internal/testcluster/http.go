@@ -94,6 +94,21 @@ func DoWithin(limit time.Duration, method, url, body string, headers ...string) 
 	if body == "" {
 		r.Body, r.GetBody, r.ContentLength = http.NoBody, nil, 0
 	}
+	return send(r, headers)
+}
+
+// DoStream is Do with a body of unknown length.
+func DoStream(method, url string, body io.Reader, headers ...string) Answer {
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return Answer{err: err}
+	}
+	return send(r, headers)
+}
+
+func send(r *http.Request, headers []string) Answer {
 	for _, h := range headers {
 		name, value, ok := strings.Cut(h, ": ")
 		if !ok {

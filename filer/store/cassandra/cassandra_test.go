@@ -2,6 +2,7 @@ package cassandra
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -115,7 +116,9 @@ func randomPath(r *rand.Rand) (p store.Path) {
 	return p
 }
 
+var steps = flag.Int("cassandra.steps", 100, "at random in TestStore; other stores have 1000")
+
 // TestStore has fewer steps than other stores have: each takes some transactions.
 func TestStore(t *testing.T) {
-	storetest.RunSteps(t, 300, func(t *testing.T) store.Store { return open(t, newKeyspace(t)) })
+	storetest.RunSteps(t, *steps, func(t *testing.T) store.Store { return open(t, newKeyspace(t)) })
 }

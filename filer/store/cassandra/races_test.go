@@ -2,6 +2,7 @@ package cassandra
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -10,57 +11,21 @@ import (
 	"time"
 
 	"weed/filer/store"
+	"weed/filer/store/storetest"
+	"weed/internal/cassandratest"
 )
 
-// TestOneWinner lets two filers do the same thing at once: one of them does it.
-func TestOneWinner(t *testing.T) {
-	cfg := newKeyspace(t)
-	filers := []*Store{open(t, cfg), open(t, cfg)}
-	both := func(what string, do func(*Store) error) {
-		t.Helper()
-		errs := make([]error, len(filers))
-		var group sync.WaitGroup
-		for i, s := range filers {
-			group.Go(func() { errs[i] = do(s) })
-		}
-		group.Wait()
-		if (errs[0] == nil) == (errs[1] == nil) {
-			t.Errorf("%s: %v and %v", what, errs[0], errs[1])
-		}
+// TestShared lets two filers change one tree, in few steps as TestStore does. When all is removed, no record is left.
+func TestShared(t *testing.T) {
+	var trees []Config
+	storetest.RunShared(t, 40, func(t *testing.T) (a, b store.Store) {
+		cfg := newKeyspace(t)
+		trees = append(trees, cfg)
+		return open(t, cfg), open(t, cfg)
+	})
+	for _, cfg := range trees {
+		noOrphans(t, open(t, cfg))
 	}
-	ctx := t.Context()
-	for n := range 5 {
-		a, b := store.Path(fmt.Sprintf("/a%d", n)), store.Path(fmt.Sprintf("/b%d", n))
-		both("create", func(s *Store) error {
-			_, err := s.Put(ctx, a, 0, store.Record{Dir: true}, store.Effects{})
-			return err
-		})
-		v := put(t, filers[0], a+"/f", 0, "x", store.Effects{})
-		both("change", func(s *Store) error {
-			_, err := s.Put(ctx, a+"/f", v, store.Record{Value: []byte("y")}, store.Effects{})
-			return err
-		})
-		mkdir(t, filers[1], b)
-		rec, err := filers[1].Find(ctx, a+"/f")
-		if err != nil {
-			t.Fatal(err)
-		}
-		both("rename", func(s *Store) error {
-			_, err := s.Rename(ctx, a+"/f", rec.Version, b+"/f", 0, nil, store.Effects{})
-			return err
-		})
-		if rec, err = filers[0].Find(ctx, a); err != nil {
-			t.Fatal(err)
-		}
-		both("create in and remove", func(s *Store) error {
-			if s == filers[0] {
-				return s.Remove(ctx, a, rec.Version, store.Effects{})
-			}
-			_, err := s.Put(ctx, a+"/new", 0, store.Record{}, store.Effects{})
-			return err
-		})
-	}
-	audit(t, filers[0], nil)
 }
 
 // racer is one client of TestRaces.
@@ -103,10 +68,12 @@ func (c *racer) once(t *testing.T, n int) error {
 	}
 }
 
+var nodes = flag.Int("cassandra.nodes", 1, "of the cluster in TestRaces; if there are more, records have three copies, and one node after the other is killed")
+
 // TestRaces lets clients of two filers change the same few paths, and looks for orphans, and for chunks that are lost
 // or leaked.
 func TestRaces(t *testing.T) {
-	cfg := newKeyspace(t)
+	cfg, dies := newCluster(t)
 	seed := uint64(time.Now().UnixNano())
 	filers := []*Store{open(t, cfg), open(t, cfg)}
 	racers := make([]racer, 4)
@@ -114,13 +81,14 @@ func TestRaces(t *testing.T) {
 	for i := range racers {
 		racers[i] = racer{s: filers[i%2], r: rand.New(rand.NewPCG(seed, uint64(i))), prefix: fmt.Sprint(i)}
 		group.Go(func() {
-			for n := range 60 {
-				if err := racers[i].once(t, n); errors.Is(err, store.ErrUnavailable) || kindOf(err) == err && err != nil {
+			for n := range 60 * *nodes {
+				if err := racers[i].once(t, n); errors.Is(err, store.ErrUnavailable) && *nodes == 1 || kindOf(err) == err && err != nil {
 					t.Errorf("seed %d: %v", seed, err)
 				}
 			}
 		})
 	}
+	dies()
 	group.Wait()
 	var chunks []string
 	for i := range racers {
@@ -129,6 +97,29 @@ func TestRaces(t *testing.T) {
 	audit(t, filers[0], chunks)
 	records, _ := tree(t, filers[0])
 	t.Logf("%d records, %d chunks", len(records), len(chunks))
+}
+
+// newCluster returns the configuration of a tree in a cluster of so many nodes as the flag says, and what kills and
+// restarts one after the other.
+func newCluster(t *testing.T) (cfg Config, dies func()) {
+	t.Helper()
+	if *nodes == 1 {
+		return newKeyspace(t), func() {}
+	}
+	servers := cassandratest.StartCluster(t, *nodes)
+	cfg = Config{Keyspace: "weed_copies", CreateSchema: true, Timeout: time.Minute,
+		Replication: fmt.Sprintf("{'class': 'SimpleStrategy', 'replication_factor': %d}", min(3, *nodes))}
+	for _, s := range servers {
+		cfg.Hosts = append(cfg.Hosts, s.Addr())
+	}
+	return cfg, func() {
+		for _, s := range servers {
+			s.Kill()
+			if err := s.Restart(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 }
 
 // TestNoCycle lets two filers move two directories into each other.

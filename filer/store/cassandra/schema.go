@@ -42,6 +42,9 @@ func (s *Store) prepare(ctx context.Context) error {
 			return fmt.Errorf("create the schema: %w", err)
 		}
 	}
+	if err := errors.Join(s.localCopies(ctx), s.sameElectorate(ctx)); err != nil {
+		return err
+	}
 	for _, part := range []string{rootPart, renamePart} {
 		first := newCAS(part).when("state = null").set("state = ?", stateAlive)
 		first.again = true
@@ -50,6 +53,48 @@ func (s *Store) prepare(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// localCopies checks that the keyspace has copies in LocalDC, if those decide alone.
+func (s *Store) localCopies(ctx context.Context) error {
+	if s.cfg.LocalDC == "" {
+		return nil
+	}
+	replication := make(map[string]string)
+	err := s.session.Query("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?", s.cfg.Keyspace).ScanContext(ctx, &replication)
+	if err != nil {
+		return unavailable(err)
+	}
+	if copies := replication[s.cfg.LocalDC]; copies == "" || copies == "0" {
+		return fmt.Errorf("keyspace %s has no copies of its own in data center %s (replication is %v): alter it to NetworkTopologyStrategy",
+			s.cfg.Keyspace, s.cfg.LocalDC, replication)
+	}
+	return nil
+}
+
+// electorateSetting holds the LocalDC of all filers of the tree behind "dc:": transactions that different copies decide
+// on do not see each other.
+const electorateSetting = ".electorate"
+
+// sameElectorate compares LocalDC with that of the first filer.
+func (s *Store) sameElectorate(ctx context.Context) error {
+	want := "dc:" + s.cfg.LocalDC
+	for {
+		got, version, err := s.setting(ctx, electorateSetting, s.quorum)
+		switch {
+		case err != nil:
+			return err
+		case version == 0:
+			if _, err := s.SetSetting(ctx, electorateSetting, 0, []byte(want)); err != nil && !errors.Is(err, store.ErrConflict) {
+				return err
+			}
+		case string(got) != want:
+			return fmt.Errorf("the filers of keyspace %s let the copies of data center %q decide (\"\": all), not of %q: SCHEMA.md tells how to change that",
+				s.cfg.Keyspace, strings.TrimPrefix(string(got), "dc:"), s.cfg.LocalDC)
+		default:
+			return nil
+		}
+	}
 }
 
 // missingTables returns the tables that are not there; one of another layout is an error.

@@ -19,6 +19,7 @@ import (
 	"net"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,15 +31,15 @@ import (
 // Config says which keyspace of which cluster keeps the tree. All filers of a tree have the same one but for Hosts.
 type Config struct {
 	Hosts    []string // host or host:port (9042) of some nodes: the others are learned from them, on the first one's port
-	Keyspace string   // "weed" if empty: a lower-case letter, then up to 47 of those, digits and "_"
+	Keyspace string   // DefaultKeyspace if empty; ValidKeyspace says what it may be
 	// CreateSchema makes the keyspace and the tables that are missing.
 	CreateSchema bool
 	// Replication is the keyspace's replication when it is created, in CQL; "" is one copy of everything,
-	// {'class': 'SimpleStrategy', 'replication_factor': 1}.
+	// {'class': 'SimpleStrategy', 'replication_factor': 1}, or one in LocalDC.
 	Replication string
-	// LocalDC makes LOCAL_QUORUM and LOCAL_SERIAL of QUORUM and SERIAL: all filers are in one data center, and
-	// only its copies decide.
-	LocalDC            bool
+	// LocalDC, unless "", is the name of the data center whose copies decide alone: QUORUM and SERIAL become
+	// LOCAL_QUORUM and LOCAL_SERIAL, and no node of another one is asked.
+	LocalDC            string
 	Username, Password string // of PasswordAuthenticator, "" for none
 	// Timeout bounds a call of the store, 20 s if 0; a request to a node is given a quarter of it.
 	Timeout time.Duration
@@ -48,15 +49,24 @@ type Config struct {
 	dialer gocql.Dialer // nil for the driver's
 }
 
+// DefaultKeyspace is that of a Config without one.
+const DefaultKeyspace = "seaweed"
+
+// ValidKeyspace reports whether a name is one of a keyspace: a lower-case letter, then up to 47 of those, digits and "_".
+func ValidKeyspace(name string) bool { return keyspaceName.MatchString(name) }
+
 var keyspaceName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
 
 // fill puts in the defaults and checks.
 func (c *Config) fill() error {
 	if c.Keyspace == "" {
-		c.Keyspace = "weed"
+		c.Keyspace = DefaultKeyspace
 	}
 	if c.Replication == "" {
 		c.Replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+		if c.LocalDC != "" {
+			c.Replication = "{'class': 'NetworkTopologyStrategy', '" + c.LocalDC + "': 1}"
+		}
 	}
 	if c.Timeout == 0 {
 		c.Timeout = 20 * time.Second
@@ -67,7 +77,9 @@ func (c *Config) fill() error {
 	switch {
 	case len(c.Hosts) == 0:
 		return errors.New("no host of Cassandra is given")
-	case !keyspaceName.MatchString(c.Keyspace):
+	case strings.ContainsAny(c.LocalDC, "'\\"):
+		return fmt.Errorf("data center %q: no name has a quote in it", c.LocalDC)
+	case !ValidKeyspace(c.Keyspace):
 		return fmt.Errorf("keyspace %q: want a lower-case letter, then letters, digits and _", c.Keyspace)
 	case c.Timeout < 0 || c.Patience < 0:
 		return errors.New("a time is negative")
@@ -101,31 +113,23 @@ func Open(ctx context.Context, cfg Config, opts store.Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{cfg: cfg, opts: opts, quorum: gocql.Quorum, serial: gocql.Serial}
-	if cfg.LocalDC {
+	if cfg.LocalDC != "" {
 		s.quorum, s.serial = gocql.LocalQuorum, gocql.LocalSerial
 	}
 	for i := range s.stripes {
 		s.stripes[i] = make(chan struct{}, 1)
 	}
 	s.seen.first = make(map[string]time.Time)
-	cluster := gocql.NewCluster(cfg.Hosts...)
-	if _, port, err := net.SplitHostPort(cfg.Hosts[0]); err == nil { // nodes that are learned of have the same one
-		if cluster.Port, err = strconv.Atoi(port); err != nil {
-			return nil, fmt.Errorf("port of %s: %w", cfg.Hosts[0], err)
-		}
-	}
-	cluster.Consistency, cluster.SerialConsistency = s.quorum, s.serial
-	cluster.DefaultTimestamp = false // the servers' clocks order what is no LWT
-	cluster.Timeout, cluster.ConnectTimeout, cluster.WriteTimeout = cfg.Timeout/4, cfg.Timeout/4, cfg.Timeout/4
-	cluster.ReconnectInterval = time.Second
-	cluster.ReconnectionPolicy = &gocql.ConstantReconnectionPolicy{MaxRetries: 2, Interval: 200 * time.Millisecond}
-	cluster.Dialer = cfg.dialer
-	if cfg.Username != "" {
-		cluster.Authenticator = gocql.PasswordAuthenticator{Username: cfg.Username, Password: cfg.Password}
+	cluster, err := s.cluster()
+	if err != nil {
+		return nil, err
 	}
 	session, err := cluster.CreateSession()
 	if err != nil {
-		return nil, fmt.Errorf("connect to Cassandra: %w: %w", store.ErrUnavailable, err)
+		if cfg.LocalDC != "" {
+			err = fmt.Errorf("%w (nodes of data center %s only)", err, cfg.LocalDC)
+		}
+		return nil, fmt.Errorf("connect to Cassandra at %s: %w: %w", strings.Join(cfg.Hosts, ","), store.ErrUnavailable, err)
 	}
 	s.session = session
 	ctx, cancel := context.WithTimeout(ctx, 3*cfg.Timeout) // a schema takes its time
@@ -135,6 +139,30 @@ func Open(ctx context.Context, cfg Config, opts store.Options) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// cluster configures the driver, which sends nothing twice by itself: it has no retry policy.
+func (s *Store) cluster() (*gocql.ClusterConfig, error) {
+	cfg := s.cfg
+	cluster := gocql.NewCluster(cfg.Hosts...)
+	if _, port, err := net.SplitHostPort(cfg.Hosts[0]); err == nil { // nodes that are learned of have the same one
+		if cluster.Port, err = strconv.Atoi(port); err != nil {
+			return nil, fmt.Errorf("port of %s: %w", cfg.Hosts[0], err)
+		}
+	}
+	cluster.Consistency, cluster.SerialConsistency = s.quorum, s.serial
+	if cfg.LocalDC != "" { // local is what is near to the node that is asked
+		cluster.HostFilter = gocql.DataCenterHostFilter(cfg.LocalDC)
+	}
+	cluster.DefaultTimestamp = false // the servers' clocks order what is no LWT
+	cluster.Timeout, cluster.ConnectTimeout, cluster.WriteTimeout = cfg.Timeout/4, cfg.Timeout/4, cfg.Timeout/4
+	cluster.ReconnectInterval = time.Second
+	cluster.ReconnectionPolicy = &gocql.ConstantReconnectionPolicy{MaxRetries: 2, Interval: 200 * time.Millisecond}
+	cluster.Dialer = cfg.dialer
+	if cfg.Username != "" {
+		cluster.Authenticator = gocql.PasswordAuthenticator{Username: cfg.Username, Password: cfg.Password}
+	}
+	return cluster, nil
 }
 
 // enter begins a call: its context ends with the time-out. leave must be called.

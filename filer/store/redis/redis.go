@@ -6,6 +6,7 @@
 //
 // # Layout
 //
+//	format     the version of this layout, 1. Other ones are refused
 //	seq        the last version or directory id
 //	moves      number of renames
 //	h:ID       a directory's records: name, "d" or "f", version ":" id (of directories) ":" value
@@ -31,6 +32,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"weed/filer/store"
 )
@@ -38,8 +40,12 @@ import (
 const (
 	dialTimeout = 2 * time.Second
 	callTimeout = 5 * time.Second
-	prefix      = "weed:"
+
+	layout = "1"
 )
+
+// DefaultPrefix is that of a Config without one.
+const DefaultPrefix = "weed:"
 
 //go:embed ops.lua
 var source string
@@ -50,7 +56,7 @@ type Config struct {
 	Addr     string // host:port
 	Password string // "" for none
 	Database int
-	Prefix   string // of all keys; "" is "weed:"
+	Prefix   string // of all keys; "" is DefaultPrefix
 }
 
 // Store is a store.Store on a Redis server.
@@ -64,19 +70,38 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open connects to the server, which has to answer.
+// Open connects to the server, which has to answer, and to keep no tree of another layout.
 func Open(ctx context.Context, cfg Config, opts store.Options) (*Store, error) {
 	if cfg.Prefix == "" {
-		cfg.Prefix = prefix
+		cfg.Prefix = DefaultPrefix
 	}
+	logging.Disable() // what fails is told to callers
 	s := &Store{prefix: cfg.Prefix, opts: opts, client: redis.NewClient(&redis.Options{
 		Addr: cfg.Addr, Password: cfg.Password, DB: cfg.Database, MaxRetries: -1, DialTimeout: dialTimeout, DialerRetries: 1,
 		ReadTimeout: callTimeout, WriteTimeout: callTimeout, PoolTimeout: callTimeout, ContextTimeoutEnabled: true, DisableIdentity: true,
 	})}
-	if err := s.Ping(ctx); err != nil {
+	if err := s.checkLayout(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("redis at %s: %w", cfg.Addr, err), s.Close())
 	}
 	return s, nil
+}
+
+// checkLayout writes the version of the layout where there is none yet, and compares it.
+func (s *Store) checkLayout(ctx context.Context) error {
+	key := s.prefix + "format"
+	got, err := s.client.Get(ctx, key).Result()
+	if errors.Is(err, redis.Nil) {
+		if err = s.client.SetNX(ctx, key, layout, 0).Err(); err == nil {
+			got, err = s.client.Get(ctx, key).Result()
+		}
+	}
+	switch {
+	case err != nil:
+		return unavailable(ctx, err)
+	case got != layout:
+		return fmt.Errorf("the tree at %q has layout %.20q, and this program knows %s: take the program that wrote it", s.prefix, got, layout)
+	}
+	return nil
 }
 
 // begin starts a call.

@@ -130,9 +130,12 @@ func names(list []store.Record) (n []string) {
 	return n
 }
 
+var kinds = []error{store.ErrNotFound, store.ErrNoParent, store.ErrNotDirectory, store.ErrIsDirectory, store.ErrNotEmpty,
+	store.ErrConflict, store.ErrIntoItself, store.ErrClaimLost, store.ErrUnavailable, store.ErrClosed}
+
+// kindOf returns the kind of a failure, the failure itself if it is of none.
 func kindOf(err error) error {
-	for _, kind := range []error{store.ErrNotFound, store.ErrNoParent, store.ErrNotDirectory, store.ErrIsDirectory, store.ErrNotEmpty,
-		store.ErrConflict, store.ErrIntoItself, store.ErrClaimLost, store.ErrUnavailable, store.ErrClosed} {
+	for _, kind := range kinds {
 		if errors.Is(err, kind) {
 			return kind
 		}

@@ -3,15 +3,9 @@ package cassandratest
 import (
 	"errors"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-// dieWithParent lets the kernel kill the process when the tests are killed.
-func dieWithParent() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-}
 
 // lock waits for a lock file, which other test binaries may hold.
 func lock(path string) (unlock func(), err error) {

@@ -1,0 +1,106 @@
+// Package redistest runs a real redis-server for a test, on loopback and on data of its own.
+//
+// It owns the process. The server syncs before it answers, so that what it has acknowledged survives Kill. It refuses to
+// know what is in it.
+//
+//	server := redistest.Start(t)
+//	open(server.Addr())
+package redistest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"weed/internal/freeport"
+	"weed/internal/testproc"
+)
+
+// startTime bounds a start.
+const startTime = time.Minute
+
+// Server is a redis-server. Its methods are for one goroutine at a time.
+type Server struct {
+	t         testing.TB
+	addr, dir string
+	flags     []string
+	process   *testproc.Process
+}
+
+// Start starts an empty server, which ends with the test; flags come last, so they win. Where there is none to be had,
+// the test is skipped, but fails if the environment variable CI is set.
+func Start(t testing.TB, flags ...string) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("redis-server is not installed")
+		}
+		t.Skip("redis-server is not installed: nothing to test against")
+	}
+	s := &Server{t: t, addr: freeport.Addr(t), dir: t.TempDir(), flags: flags}
+	t.Cleanup(s.Kill)
+	s.Restart()
+	return s
+}
+
+// Addr returns where the server listens, host:port. It stays the same.
+func (s *Server) Addr() string { return s.addr }
+
+// Kill ends the process with SIGKILL.
+func (s *Server) Kill() { s.process.Kill() }
+
+// Restart starts a server that was killed, on the data that it had, and waits until it listens.
+func (s *Server) Restart() {
+	s.t.Helper()
+	host, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cmd := exec.Command("redis-server", append([]string{"--bind", host, "--port", port, "--dir", s.dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always", "--logfile", "log"}, s.flags...)...)
+	if s.process, err = testproc.Start(cmd); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.waitListening(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) waitListening() error {
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	deadline := time.NewTimer(startTime)
+	defer deadline.Stop()
+	for {
+		conn, err := net.Dial("tcp", s.addr)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-poll.C:
+		case <-s.process.Done():
+			return fmt.Errorf("redis-server has ended while it started: %w", s.process.Err())
+		case <-deadline.C:
+			return fmt.Errorf("redis-server does not listen after %v", startTime)
+		}
+	}
+}
+
+// Pause lets the server stand still, with its connections open, until Resume.
+func (s *Server) Pause() {
+	s.t.Helper()
+	if err := s.process.Pause(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Resume lets a server that was paused go on.
+func (s *Server) Resume() {
+	s.t.Helper()
+	if err := s.process.Resume(); err != nil {
+		s.t.Fatal(err)
+	}
+}
