@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path"
+	"slices"
 
 	"weed/internal/vfs"
 )
@@ -116,8 +117,7 @@ func (j *journal) close() error {
 
 // encode returns the record of a transaction, in memory that is valid until the next call.
 func (j *journal) encode(g *generation) []byte {
-	var head [headBytes]byte
-	b := append(j.buf[:0], head[:]...)
+	b := slices.Grow(j.buf[:0], headBytes)[:headBytes] // the head is filled in at the end
 	b = binary.AppendUvarint(b, g.ids)
 	b = binary.AppendUvarint(b, g.drops)
 	for i := range g.tables {
