@@ -214,6 +214,12 @@ func (s *shared) audit(when string) {
 	var chunks [2]int
 	for i, f := range s.filers {
 		chunks[i] = readAll(s.T, f)
+		testcluster.WaitFor(s, when+" fs.verify is clean", func() error {
+			if r, code := verify(s.T, s.master, f, "-grace=0s"); code != 0 || r.Leaks > 0 {
+				return fmt.Errorf("exit code %d, %+v", code, r)
+			}
+			return nil
+		})
 	}
 	seen := make(map[string]string)
 	for line := range bytes.Lines(s.must(http.StatusOK, 0, http.MethodGet, "/.weed/entries", "").Body) {
