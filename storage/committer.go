@@ -27,7 +27,8 @@ const (
 
 // committer is the volume's only writer. Operations queue up; its goroutine takes all that wait, appends
 // them with as few writes as can be, syncs once if the policy says so, publishes them in the index, and
-// answers them all. So a lone operation pays one sync, and a hundred that come together share one.
+// answers them all. So a lone operation pays one sync, and a hundred that come together share one. In a replicated volume
+// others take turns in its place, one at a time: see help and lead.
 //
 // The needles of one commit carry timestamps that tell so: the time of the commit with its low 12 bits replaced by
 // the needle's number in it (see batchNumber). Commits never share the upper bits. Recovery reads from that
@@ -42,12 +43,14 @@ type committer struct {
 	syncMu  sync.Mutex // guards syncErr; one sync at a time, so that a failure is not taken for another's
 	syncErr error      // of the first sync that failed
 
-	mu      sync.Mutex // guards waiting, tasks and closed
+	mu      sync.Mutex // guards the next ones
 	waiting []*operation
-	tasks   []func() // to be run by the goroutine
+	tasks   []func()
 	closed  bool
+	busy    bool // somebody takes turns, and looks for more work at the end
+	due     bool // the goroutine was woken and has not begun
 
-	// Owned by the goroutine.
+	// Owned by whoever takes turns: the goroutine, or a helper.
 	queue    []*operation // taken, to be decided in this order
 	spare    []func()     // memory of tasks
 	end      int64        // of the log
@@ -57,6 +60,7 @@ type committer struct {
 	inBatch  map[blob.Key]*operation // latest accepted operation of a key in this commit
 	accepted []*operation
 	replica  replica
+	helped   bool // by somebody who does not wait for a sync
 }
 
 // operation is one put or delete on its way through the committer.
@@ -112,14 +116,29 @@ func (c *committer) do(op *operation) error {
 		return fmt.Errorf("volume %d: %w", c.v.id, ErrClosed)
 	}
 	c.waiting = append(c.waiting, op)
-	first := len(c.waiting) == 1
-	c.mu.Unlock()
-	// What is in flight comes first, and its end is followed by another turn.
-	if first && !c.replica.flying.Load() {
-		c.wakeUp()
+	switch {
+	case c.replica.flying.Load(): // what is in flight comes first, and its end is followed by another turn
+		c.mu.Unlock()
+	case c.replica.on.Load() && c.free():
+		c.lead()
+	default:
+		c.unlock(true)
 	}
 	<-op.done
 	return op.err
+}
+
+// free reports whether nobody takes turns, nor is about to, and nothing but operations waits. c.mu is held.
+func (c *committer) free() bool { return !c.busy && !c.due && len(c.tasks) == 0 }
+
+// unlock unlocks c.mu, and wakes the goroutine if there is work that nobody else sees to.
+func (c *committer) unlock(work bool) {
+	wake := work && !c.busy && !c.due
+	c.due = c.due || wake
+	c.mu.Unlock()
+	if wake {
+		c.wakeUp()
+	}
 }
 
 func (c *committer) wakeUp() {
@@ -129,7 +148,7 @@ func (c *committer) wakeUp() {
 	}
 }
 
-// post has the goroutine run a task, after those posted before. A closed committer takes none, and returns false.
+// post has a task run, after those posted before. A closed committer takes none, and returns false.
 func (c *committer) post(task func()) bool {
 	c.mu.Lock()
 	if c.closed {
@@ -137,17 +156,35 @@ func (c *committer) post(task func()) bool {
 		return false
 	}
 	c.tasks = append(c.tasks, task)
-	first := len(c.tasks) == 1
-	c.mu.Unlock()
-	if first {
-		c.wakeUp()
-	}
+	c.unlock(true)
 	return true
+}
+
+// begin lets the goroutine take turns, if nobody else does.
+func (c *committer) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy {
+		return false
+	}
+	c.busy, c.due = true, false
+	return true
+}
+
+// rest ends the turns of whoever took them. What is left is for the goroutine.
+func (c *committer) rest(left bool) {
+	c.mu.Lock()
+	left = left || c.due || c.closed || len(c.tasks) > 0 || len(c.waiting) > 0 && !c.replica.flying.Load()
+	c.busy, c.due = false, false
+	c.unlock(left)
 }
 
 func (c *committer) run() {
 	defer close(c.stopped)
 	for range c.wake {
+		if !c.begin() {
+			continue
+		}
 		for c.turn() {
 		}
 		if c.replica.r == nil { // else by Log.Flush
@@ -160,6 +197,7 @@ func (c *committer) run() {
 			c.giveUp()
 			return
 		}
+		c.rest(false)
 	}
 }
 
@@ -170,9 +208,7 @@ func (c *committer) turn() bool {
 	c.mu.Lock()
 	tasks := c.tasks
 	c.tasks = c.spare[:0]
-	c.queue = append(c.queue, c.waiting...)
-	clear(c.waiting)
-	c.waiting = c.waiting[:0]
+	c.takeWaiting()
 	c.mu.Unlock()
 	for _, task := range tasks {
 		task()
@@ -190,17 +226,11 @@ func (c *committer) turn() bool {
 	return n > 0 || len(tasks) > 0
 }
 
-// turnReplica is the rest of a turn of a replicated volume; told says that tasks were run.
-func (c *committer) turnReplica(told bool) bool {
-	if told {
-		c.askAgain()
-	}
-	c.persistReplica()
-	if c.propose() || told {
-		return true
-	}
-	c.idleReplica()
-	return false
+// takeWaiting moves what was queued to where it is decided. c.mu is held.
+func (c *committer) takeWaiting() {
+	c.queue = append(c.queue, c.waiting...)
+	clear(c.waiting)
+	c.waiting = c.waiting[:0]
 }
 
 // drop takes the first operations out of the queue.

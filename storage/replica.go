@@ -11,8 +11,8 @@ import (
 )
 
 // Replicator decides, together with the servers that hold the other copies, what becomes of a volume's log. All
-// its methods are called by the volume's committer, as are the tasks given to Volume.Post: one at a time. Only
-// there the Log may be used.
+// its methods are called by the volume's committer, as are the tasks given to Volume.Post and Volume.Help: one at a
+// time. Only there the Log may be used.
 type Replicator interface {
 	// Accepts returns whether an operation, or a put, may be appended now. ErrWait: it stays queued, and is asked
 	// for again after the next task; any other error is the answer to it.

@@ -165,9 +165,12 @@ func (c *committer) persistReplica() {
 	if !p.unsynced {
 		return
 	}
-	want := p.sync
+	want := p.sync || c.v.cfg.Sync == SyncAlways || p.flight != nil && p.flight.wantsSync()
+	if want && c.helped {
+		return
+	}
 	p.unsynced, p.sync = false, false
-	if want || c.v.cfg.Sync == SyncAlways || p.flight != nil && p.flight.wantsSync() {
+	if want {
 		if err := c.sync(); err != nil {
 			p.r.Failed(err)
 			return

@@ -62,8 +62,9 @@ func replicateAlone(t testing.TB, v *Volume) {
 
 // puppet is a Replicator that does what a test says.
 type puppet struct {
-	v   *Volume
-	log *Log
+	v     *Volume
+	log   *Log
+	calls int // of do
 
 	mu        sync.Mutex // guards the rest
 	accepts   error
@@ -125,14 +126,19 @@ func (p *puppet) Current() bool {
 	return !p.stale
 }
 
-// do runs a task on the committer, and what the committer does after it.
+// do runs a task on the committer, or every other time as its helper, and what the committer does after it.
 func (p *puppet) do(task func(l *Log)) {
+	run := p.v.Post
+	if p.calls++; p.calls%2 == 0 {
+		run = p.v.Help
+	}
 	for _, f := range []func(l *Log){task, func(*Log) {}} {
 		done := make(chan struct{})
-		if !p.v.Post(func() { f(p.log); close(done) }) {
+		if !run(func() { f(p.log); close(done) }) {
 			return
 		}
 		<-done
+		run = p.v.Post
 	}
 }
 

@@ -64,7 +64,7 @@ func (f frames) Receive(from replication.Server, frame link.Frame) {
 	f.s.node.Receive(from, frame)
 }
 
-func (f frames) Flush(replication.Server) {}
+func (f frames) Flush(from replication.Server) { f.s.node.Flush(from) }
 
 // joinGroup makes a volume a replicated one, because its primary wants to bring it to its log.
 func (s *Server) joinGroup(id blob.VolumeID) {

@@ -8,5 +8,6 @@ import (
 )
 
 func main() {
+	cmd.Relax(os.Args[1:])
 	os.Exit(cmd.Execute(os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -12,6 +12,8 @@ var classBytes = [...]int{64 << 10, 256 << 10, 1<<20 + 4<<10, MaxFrame}
 const (
 	readBytes  = 64 << 10
 	batchBytes = 256 << 10
+	// directBytes bounds what is written by whoever sends it.
+	directBytes = 64 << 10
 )
 
 var pools [len(classBytes)]sync.Pool

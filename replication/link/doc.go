@@ -10,12 +10,15 @@
 //
 // # Invariants
 //
-//   - Send never blocks. A queue is bounded in frames, and does not hold the bytes of appends: the writer reads
-//     them from the log when their turn comes.
+//   - Send never waits for another server. A few small frames it writes itself when nothing is before them, as far as
+//     the connection takes them at once; the rest is for the writer, and for it there is a queue.
+//   - A queue is bounded in frames, and does not hold the bytes of appends: the writer reads them from the log when
+//     their turn comes.
 //   - A writer takes all that waits and writes it by one system call. Nothing is delayed for the sake of that.
 //   - Frames in memory that the Handler has not released are bounded for each connection; at the bound the reader
 //     waits, and TCP makes the sender wait.
-//   - The Handler's calls for one server never overlap, and none is made after Close.
+//   - The Handler's calls for one server do not overlap, and none goes on after Close. Only a Flush that takes long is
+//     left behind: another reader goes on meanwhile.
 //   - Steady traffic allocates nothing.
 //
 // # Frames
@@ -50,7 +53,7 @@
 // asked Accept; from then on there are frames, in the direction of the request only.
 //
 // For each server that it sends to there is a writer goroutine, and one that waits for the end of the connection.
-// Reading is done by those who call Serve.
+// Reading is done by those who call Serve, and by whoever replaces one that is stuck.
 //
 // # Use
 //

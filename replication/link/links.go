@@ -24,13 +24,15 @@ var (
 	ErrClosed = errors.New("links are closed")
 )
 
-// A Handler takes what arrives. Calls for one server never overlap; those for several may. While a call does not
-// return, nothing more is read from that server.
+// A Handler takes what arrives. Calls for one server do not overlap, but for those that follow on a Flush that takes long;
+// calls for several servers may.
 type Handler interface {
 	// Receive takes a frame. Message.Bytes is the handler's until Frame.Release, which has to be called for every
-	// frame, and must not wait for a later one: the reader stops at Config.ReceiveBytes that are not released.
+	// frame, and must not wait for a later one: the reader stops at Config.ReceiveBytes that are not released. While the
+	// call does not return, nothing more is read from that server.
 	Receive(from replication.Server, f Frame)
-	// Flush says that nothing else was there to read for now.
+	// Flush says that nothing else was there to read for now. It may use the time until something is: a call that does
+	// not return for some tenths of a second goes on beside those that follow.
 	Flush(from replication.Server)
 }
 

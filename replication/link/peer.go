@@ -23,10 +23,11 @@ type peer struct {
 	wake     sync.Cond  // the writer waits for it while idle
 	idle     bool
 	queue    []Frame
-	refusing bool // there is no connection and none is tried for now
-	wanted   bool // something was dropped since the last attempt to connect
-	writing  bool // there is a connection
-	broken   bool // the other end has closed the connection
+	w        *writer // while there is a connection
+	refusing bool    // there is no connection and none is tried for now
+	wanted   bool    // something was dropped since the last attempt to connect
+	writing  bool    // there is a connection
+	broken   bool    // the other end has closed the connection
 	closed   bool
 }
 
@@ -38,6 +39,15 @@ func newPeer(l *Links, to replication.Server) *peer {
 
 func (p *peer) send(frames []Frame) {
 	p.mu.Lock()
+	if w := p.w; w != nil && p.idle && !w.busy && w.takes(frames) { // nothing is before them
+		w.busy = true
+		p.mu.Unlock()
+		left := w.writeNow(frames)
+		p.mu.Lock()
+		w.busy, w.left = false, left
+		p.wakeUp(len(p.queue) > 0 || left != leftover{})
+		return
+	}
 	room := p.links.cfg.QueueFrames - len(p.queue)
 	if p.refusing || p.closed {
 		p.wanted, room = true, 0
@@ -47,8 +57,15 @@ func (p *peer) send(frames []Frame) {
 		frames = frames[:room]
 	}
 	p.queue = append(p.queue, frames...)
-	wake := p.idle
-	p.idle = false
+	p.wakeUp(p.w == nil || !p.w.busy) // who is writing sees what came meanwhile
+}
+
+// wakeUp unlocks p.mu, and wakes the writer if there is something for it to do.
+func (p *peer) wakeUp(work bool) {
+	wake := work && p.idle
+	if wake {
+		p.idle = false
+	}
 	p.mu.Unlock()
 	if wake {
 		p.wake.Signal()
@@ -160,19 +177,31 @@ func (p *peer) converse(conn net.Conn) error {
 	go func() { watched <- p.watch(conn) }()
 
 	w := newWriter(p, conn)
+	p.mu.Lock()
+	p.w = w
+	p.mu.Unlock()
 	var err error
 	var batch []Frame
 	for err == nil {
-		if batch = p.take(batch); batch == nil {
+		var left leftover
+		if left, batch = p.take(w, batch); batch == nil {
 			break
 		}
-		err = w.write(batch)
+		if err = left.err; err == nil && left.buf != nil {
+			err = w.finish(left)
+		}
+		if err == nil {
+			err = w.write(batch)
+		}
 	}
 	stop()
 	_ = conn.Close()
 	ended := <-watched
 	p.mu.Lock()
-	p.writing = false
+	p.writing, p.w = false, nil
+	if l := w.left; l.buf != nil {
+		p.count.dropped.Add(uint64(l.frames))
+	}
 	p.mu.Unlock()
 	if err == nil {
 		err = ended
@@ -197,22 +226,26 @@ func (p *peer) watch(conn net.Conn) error {
 
 // take returns all that waits, as soon as there is something, and makes the queue's memory of what was done. It
 // returns nil when the connection has ended.
-func (p *peer) take(done []Frame) []Frame {
+func (p *peer) take(w *writer, done []Frame) (left leftover, batch []Frame) {
 	clear(done)
 	if cap(done) > keepFrames {
 		done = nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.queue) == 0 && !p.broken && !p.closed {
+	for (w.busy || len(p.queue) == 0 && w.left == leftover{}) && !p.broken && !p.closed {
 		p.idle = true
 		p.wake.Wait()
 	}
 	p.idle = false
 	if p.broken || p.closed {
-		return nil
+		return leftover{}, nil
 	}
-	batch := p.queue
+	left, w.left = w.left, leftover{}
+	batch = p.queue
 	p.queue = done[:0]
-	return batch
+	if batch == nil {
+		batch = []Frame{}
+	}
+	return left, batch
 }

@@ -12,14 +12,19 @@ import (
 // minReadBytes is the least room that a read is worth while frames in front of it are still held.
 const minReadBytes = 4 << 10
 
-// inbound is a connection on which another server writes. It belongs to the goroutine that serves it.
+// inbound is a connection on which another server writes.
 type inbound struct {
-	conn  net.Conn
-	from  replication.Server
-	quota *quota
-	once  sync.Once
-	done  chan struct{} // closed when the Handler is called no more
+	conn    net.Conn
+	from    replication.Server
+	handler Handler
+	quota   *quota
+	once    sync.Once
+	done    chan struct{} // closed when nothing is handed over any more
+	ended   chan error    // capacity 1: why the last reader did
+	readers sync.WaitGroup
+	watch   watch
 
+	// Owned by the reader.
 	buf  *buffer // what was read
 	next int     // where in it the first frame that was not handed over begins
 }
@@ -36,21 +41,31 @@ func (in *inbound) close() {
 // connection and ends an older one of the same server. The error is nil if the other end was done, ErrFrame if it
 // broke the format, ErrSelf, ErrReplaced, ErrClosed, or the connection's.
 func (l *Links) Serve(conn net.Conn, from replication.Server) error {
-	in := &inbound{conn: conn, from: from, quota: newQuota(l.cfg.ReceiveBytes), done: make(chan struct{})}
-	defer in.close()
+	in := &inbound{
+		conn: conn, from: from, handler: l.cfg.Handler, quota: newQuota(l.cfg.ReceiveBytes),
+		done: make(chan struct{}), ended: make(chan error, 1),
+	}
 	if from == l.cfg.Self {
+		in.close()
 		return ErrSelf
 	}
 	old, err := l.admit(in)
 	if err != nil {
+		in.close()
 		return err
 	}
-	defer l.wg.Done()
+	defer func() {
+		in.close()
+		in.readers.Wait()
+		l.wg.Done()
+	}()
 	if old != nil {
 		old.close()
 		<-old.done
 	}
-	err = in.read(l.cfg.Handler)
+	in.readers.Add(1)
+	in.read()
+	err = <-in.ended
 
 	l.mu.Lock()
 	closed, current := l.closed, l.in[from] == in
@@ -83,13 +98,29 @@ func (l *Links) admit(in *inbound) (old *inbound, err error) {
 	return old, nil
 }
 
-func (in *inbound) read(h Handler) error {
-	if in.buf = in.quota.take(readBytes); in.buf == nil {
-		return net.ErrClosed
+// read is the work of a reader, until the connection ends or the next reader has taken over.
+func (in *inbound) read() {
+	defer in.readers.Done()
+	err := in.readAll()
+	if err != errTakenOver {
+		if in.buf != nil {
+			in.buf.release()
+		}
+		in.ended <- err
 	}
-	defer func() { in.buf.release() }()
+}
+
+func (in *inbound) readAll() error {
+	if in.buf == nil {
+		if in.buf = in.quota.take(readBytes); in.buf == nil {
+			return net.ErrClosed
+		}
+	}
 	for {
-		need, err := in.handOver(h)
+		handed, need, err := in.handOver()
+		if handed && !in.flush() {
+			return errTakenOver
+		}
 		if err != nil {
 			return err
 		}
@@ -108,32 +139,27 @@ func (in *inbound) read(h Handler) error {
 	}
 }
 
-// handOver gives the handler all whole frames. It returns how many bytes the next one has, 0 if that can't be told.
-func (in *inbound) handOver(h Handler) (need int, err error) {
-	handed := false
+// handOver gives the handler all whole frames. It returns whether there were any, and how many bytes the next one has,
+// 0 if that can't be told.
+func (in *inbound) handOver() (handed bool, need int, err error) {
 	for {
 		var size int
 		rest := in.buf.b[in.next:]
 		if size, err = frameSize(rest); err != nil || size == 0 || size > len(rest) {
-			need = size
-			break
+			return handed, size, err
 		}
 		var f Frame
 		if err = decodeFrame(rest[:size:size], &f); err != nil {
-			break
+			return handed, size, err
 		}
 		if f.Message.Bytes != nil {
 			in.buf.hold()
 			f.hold = in.buf
 		}
 		in.next += size
-		h.Receive(in.from, f)
+		in.handler.Receive(in.from, f)
 		handed = true
 	}
-	if handed {
-		h.Flush(in.from)
-	}
-	return need, err
 }
 
 // makeRoom provides for the rest of a frame of need bytes, or some bytes if that is 0, in this buffer or in another, for

@@ -26,3 +26,12 @@ func limitSilence(conn net.Conn, d time.Duration) error {
 	})
 	return errors.Join(err, set)
 }
+
+// tryWrite writes what a socket takes at once, which may be nothing.
+var tryWrite = func(fd int, p []byte) (n int, err error) {
+	n, err = unix.Write(fd, p)
+	if err == unix.EAGAIN || err == unix.EINTR {
+		return 0, nil
+	}
+	return max(n, 0), err
+}

@@ -17,12 +17,18 @@ type writer struct {
 	log     *slog.Logger
 	timeout time.Duration
 	by      time.Time // the deadline that is set
+	direct  *direct   // nil if only the peer's goroutine can write
+
+	// Guarded by the peer's mu.
+	busy bool     // somebody who sends is writing
+	left leftover // of that
 }
 
 func newWriter(p *peer, conn net.Conn) *writer {
 	cfg := &p.links.cfg
 	return &writer{
 		conn: conn, source: cfg.Source, count: &p.count, log: cfg.Logger.With("server", p.to), timeout: cfg.StallTimeout,
+		direct: newDirect(conn),
 	}
 }
 
@@ -34,7 +40,7 @@ func (w *writer) write(batch []Frame) error {
 		f := &batch[i]
 		need := f.bound()
 		if len(out.b)+need > cap(out.b) {
-			if err := w.flush(out, frames); err != nil {
+			if err := w.flush(out, 0, frames); err != nil {
 				w.count.dropped.Add(uint64(len(batch) - i))
 				return err
 			}
@@ -44,31 +50,55 @@ func (w *writer) write(batch []Frame) error {
 				out = takeBuffer(need)
 			}
 		}
-		b, err := appendFrame(out.b, f, w.source)
-		if err != nil {
-			w.count.dropped.Add(1)
-			level := slog.LevelError
-			if errors.Is(err, errUnread) { // the log was cut, or the volume has gone, since
-				level = slog.LevelDebug
-			}
-			w.log.Log(context.Background(), level, "replication: can't send a message", "err", err)
-			continue
+		if w.encode(out, f) {
+			frames++
 		}
-		out.b = b
-		frames++
 	}
-	return w.flush(out, frames)
+	return w.flush(out, 0, frames)
 }
 
-// flush writes and empties a buffer. As long as the other end takes something, it may take its time.
-func (w *writer) flush(out *buffer, frames int) error {
+// encode appends a frame to a buffer that has room for it, if it can be put together.
+func (w *writer) encode(out *buffer, f *Frame) bool {
+	b, err := appendFrame(out.b, f, w.source)
+	if err != nil {
+		w.count.dropped.Add(1)
+		level := slog.LevelError
+		if errors.Is(err, errUnread) { // the log was cut, or the volume has gone, since
+			level = slog.LevelDebug
+		}
+		w.log.Log(context.Background(), level, "replication: can't send a message", "err", err)
+		return false
+	}
+	out.b = b
+	return true
+}
+
+// extend sees to it that a write has time.
+func (w *writer) extend() {
+	if now := time.Now(); w.by.Sub(now) < w.timeout/2 { // moving a deadline costs more than looking at the clock
+		w.by = now.Add(w.timeout)
+		_ = w.conn.SetWriteDeadline(w.by) // who can't is closed, which Write tells
+	}
+}
+
+// finish writes what somebody else has begun to.
+func (w *writer) finish(l leftover) error {
+	defer l.buf.release()
+	return w.flush(l.buf, l.from, l.frames)
+}
+
+func (w *writer) counted(bytes, frames int) {
+	w.count.frames.Add(uint64(frames))
+	w.count.bytes.Add(uint64(bytes))
+	w.count.writes.Add(1)
+}
+
+// flush writes a buffer from an offset on and empties it. As long as the other end takes something, it may take its time.
+func (w *writer) flush(out *buffer, from, frames int) error {
 	p := out.b
 	out.b = out.b[:0]
-	for rest := p; len(rest) > 0; {
-		if now := time.Now(); w.by.Sub(now) < w.timeout/2 { // moving a deadline costs more than looking at the clock
-			w.by = now.Add(w.timeout)
-			_ = w.conn.SetWriteDeadline(w.by) // who can't is closed, which Write tells
-		}
+	for rest := p[from:]; len(rest) > 0; {
+		w.extend()
 		n, err := w.conn.Write(rest)
 		rest = rest[n:]
 		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
@@ -77,9 +107,7 @@ func (w *writer) flush(out *buffer, frames int) error {
 		}
 	}
 	if frames > 0 {
-		w.count.frames.Add(uint64(frames))
-		w.count.bytes.Add(uint64(len(p)))
-		w.count.writes.Add(1)
+		w.counted(len(p), frames)
 	}
 	return nil
 }

@@ -128,7 +128,7 @@ func (s *server) ReadLog(_ blob.VolumeID, offset int64, p []byte, of *replicatio
 }
 
 func (s *server) Receive(from replication.Server, f link.Frame) { s.node.Receive(from, f) }
-func (s *server) Flush(replication.Server)                      {}
+func (s *server) Flush(from replication.Server)                 { s.node.Flush(from) }
 
 // end stops a server.
 func (s *server) end() {

@@ -2,9 +2,9 @@
 // server's part in the groups of servers that hold its volumes.
 //
 // It owns the leases of the server, a Replica for each replicated volume, and the clock that drives them. Each
-// Replica lives on the goroutine of its volume's committer, which calls it for what is to be appended and posts to
-// it what comes over the network; so a group needs no lock, and a shipment that arrives is written, synced and
-// acknowledged together with all others that wait.
+// Replica is called by its volume's committer only, for what is to be appended and what comes over the network; so a
+// group needs no lock, and a shipment that arrives is written, synced and acknowledged together with all others that
+// wait. Who has read small ones or acknowledgements takes the committer's place for them if it rests.
 //
 //	n := live.New(live.Config{Self: "10.0.0.1:8080", Links: links, Masters: masters, ...})
 //	go n.Run(ctx)
@@ -68,6 +68,9 @@ type Node struct {
 	mu       sync.Mutex // guards changes of replicas
 	replicas atomic.Pointer[map[blob.VolumeID]*Replica]
 
+	readyMu sync.Mutex                        // guards ready
+	ready   map[replication.Server][]*Replica // those that have got something since the last Flush
+
 	callsMu sync.Mutex      // guards the beginning of calls against their end
 	ctx     context.Context // of calls to masters
 	stop    context.CancelFunc
@@ -85,7 +88,7 @@ func New(cfg Config) *Node {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{cfg: cfg, born: time.Now(), asking: make(chan struct{}, 64)}
+	n := &Node{cfg: cfg, born: time.Now(), asking: make(chan struct{}, 64), ready: map[replication.Server][]*Replica{}}
 	n.leases = replication.NewLeases(uint64(n.born.UnixNano()), replication.Times{Lease: cfg.Lease}, n.now())
 	n.replicas.Store(&map[blob.VolumeID]*Replica{})
 	n.ctx, n.stop = context.WithCancel(context.Background())
@@ -200,8 +203,20 @@ func (n *Node) replace(change func(map[blob.VolumeID]*Replica)) {
 // Replica returns the replica of a volume, nil if it is not replicated or not here.
 func (n *Node) Replica(id blob.VolumeID) *Replica { return (*n.replicas.Load())[id] }
 
-// Flush is called after the frames that came together.
-func (n *Node) Flush(replication.Server) {}
+// maxQuickBytes bounds the appends that are taken by who reads them from the connection.
+const maxQuickBytes = 64 << 10
+
+// Flush is called after the frames that came together: the groups that they are for take them now, on the caller's
+// goroutine as far as that is quick.
+func (n *Node) Flush(from replication.Server) {
+	n.readyMu.Lock()
+	ready := n.ready[from]
+	n.ready[from] = nil
+	n.readyMu.Unlock()
+	for _, r := range ready {
+		r.v.Help(r.inTask)
+	}
+}
 
 // Receive takes a frame from another server. It is a link.Handler.
 func (n *Node) Receive(from replication.Server, f link.Frame) {
@@ -216,7 +231,16 @@ func (n *Node) Receive(from replication.Server, f link.Frame) {
 		return
 	}
 	if r := n.Replica(f.Volume); r != nil {
-		r.deliver(from, f)
+		m := &f.Message
+		quick := m.Kind == replication.MsgAck || m.Kind == replication.MsgAppend && len(m.Bytes) <= maxQuickBytes
+		switch first := r.deliver(from, f); {
+		case first && quick:
+			n.readyMu.Lock()
+			n.ready[from] = append(n.ready[from], r)
+			n.readyMu.Unlock()
+		case first:
+			r.v.Post(r.inTask) // a closed volume takes no messages
+		}
 		return
 	}
 	f.Release()

@@ -33,6 +33,7 @@ type Replica struct {
 	inbox  []delivery
 	inTask func()
 	tick   func()
+	tell   func()
 
 	// Owned by the volume's committer.
 	group    *replication.Group
@@ -42,6 +43,8 @@ type Replica struct {
 	told     bool // the group knows that
 	asking   bool
 	expiring int // calls of Expire until somebody has waited long enough
+	teller   *time.Timer
+	telling  bool // the teller runs
 }
 
 // How much of the clock a replica needs.
@@ -69,7 +72,7 @@ func decodeKept(text json.RawMessage) (kept replication.Durable, err error) {
 // start hands the volume to its group. The error is storage.ErrClosed.
 func (r *Replica) start(kept replication.Durable, fresh bool) error {
 	n := r.node
-	r.inTask, r.tick = r.takeInbox, r.onTick
+	r.inTask, r.tick, r.tell = r.takeInbox, r.onTick, r.tellNow
 	r.expiring = int(n.cfg.GiveUp / (n.cfg.Lease / ticksPerLease))
 	return r.v.Replicate(func(log *storage.Log) storage.Replicator {
 		r.log = log
@@ -98,15 +101,12 @@ func (r *Replica) Look() replication.Status {
 // Status returns the copy's standing, without its lengths and learners: those are of when the standing last changed.
 func (r *Replica) Status() replication.Status { return *r.status.Load() }
 
-// deliver queues a message for the group.
-func (r *Replica) deliver(from replication.Server, f link.Frame) {
+// deliver queues a message for the group. It reports whether that is the first, so that the group is to be called.
+func (r *Replica) deliver(from replication.Server, f link.Frame) (first bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.inbox = append(r.inbox, delivery{from, f})
-	first := len(r.inbox) == 1
-	r.mu.Unlock()
-	if first {
-		r.v.Post(r.inTask) // a closed volume takes no messages
-	}
+	return len(r.inbox) == 1
 }
 
 func (r *Replica) takeInbox() {
@@ -216,6 +216,7 @@ func (r *Replica) Change(add, forget, drop, lead replication.Server) error {
 		done <- errors.Join(order(add, r.group.Learn), order(lead, r.group.HandOver), order(drop, r.group.Drop))
 	})
 	if !posted {
+		r.stir() // the next tick forgets it
 		return fmt.Errorf("volume %d: %w", r.id, storage.ErrClosed)
 	}
 	return <-done
@@ -259,8 +260,27 @@ func (r *Replica) Persisted() { r.carryOut(r.group.AllPersisted(r.node.now())) }
 // Failed is called by the committer.
 func (r *Replica) Failed(err error) { r.fail(err) }
 
-// Idle is called by the committer.
-func (r *Replica) Idle() { r.carryOut(r.group.Idle()) }
+// tellDelay is how long the members may have to wait for the commit point while nothing is shipped that tells them.
+const tellDelay = time.Millisecond
+
+// Idle is called by the committer. Often enough something follows at once, which saves a message and its answer.
+func (r *Replica) Idle() {
+	switch {
+	case r.telling:
+		return
+	case r.teller == nil:
+		r.teller = time.AfterFunc(tellDelay, func() { r.v.Post(r.tell) })
+	default:
+		r.teller.Reset(tellDelay)
+	}
+	r.telling = true
+}
+
+// tellNow lets the members know what is committed, unless what is in flight has told them.
+func (r *Replica) tellNow() {
+	r.telling = false
+	r.carryOut(r.group.Idle())
+}
 
 // Compactable is called by the committer.
 func (r *Replica) Compactable(floor int64) error { return r.group.MayCompact(floor) }
