@@ -48,6 +48,7 @@ const (
 	kindRemoveVolumes     kind = 10
 	kindPutServer         kind = 11
 	kindRemoveServer      kind = 12
+	kindSetDraining       kind = 13
 )
 
 // MaxKey is the last key of the sequence. Keys above it, which another system's volumes may hold, are never
