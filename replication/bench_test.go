@@ -50,7 +50,7 @@ func BenchmarkReadable(b *testing.B) {
 // primaryOfTest returns the primary of an epoch that has begun, and the other members.
 func primaryOfTest(tb testing.TB, members int) (*Group, []Server) {
 	c := Config{Epoch: 1, Primary: "a", Members: []Server{"a", "b", "c"}[:members], Copies: members}
-	g := NewGroup(7, "a", NewLeases(1<<20, Times{Lease: simLease}, 0), Durable{Config: c, Complete: 1}, LogStart, true, 0)
+	g := NewGroup(7, "a", NewLeases(1<<20, Times{Lease: simLease}, 0), Durable{Config: c, Complete: 1}, Origin{}, LogStart, true, 0)
 	for _, s := range c.Members[1:] {
 		report := Message{Kind: MsgReport, Epoch: 1, Round: g.progress[s].round, Life: 1, Length: LogStart, Complete: 1}
 		g.Receive(s, report, 0)

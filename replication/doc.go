@@ -27,13 +27,17 @@
 //     waits for a lease: for the promises of the members before it, and of its own life before.
 //   - A follower is in sync once the primary has said that the epoch has begun: before, another member may have
 //     a longer log, and lead the next epoch with that.
+//   - A compaction leaves out what was deleted below an offset at which all members agree, and changes no other
+//     offset: see Origin. It is a function of the log, so each server does it by itself when it likes, and no
+//     epoch, lease or acknowledgement takes part in it. Only who lacks bytes below such an offset, of a log that
+//     was compacted in another way than the one it is brought to, begins anew.
 //   - Who is told to be primary and has not all that may have been acknowledged, or can't write, begins no epoch
 //     but sees to it that another one does.
 //
 // # Use
 //
 //	leases := replication.NewLeases(self, replication.Times{Lease: 3 * time.Second})
-//	g := replication.NewGroup(7, self, leases, replication.Durable{Config: c, Length: 8, ...}, now)
+//	g := replication.NewGroup(7, self, leases, kept, replication.Origin{}, length, fresh, now)
 //	for _, effect := range g.Tick(now) { ... }                // every tenth of a lease
 //	for _, effect := range g.Receive(from, message, now) { ... }
 //	offset, effects, err := g.Propose(n, puts, now)            // on the primary

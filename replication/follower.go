@@ -3,6 +3,10 @@ package replication
 // report tells about this server's log.
 func (g *Group) report(round uint64) Message {
 	m := Message{Kind: MsgReport, Round: round, Life: g.leases.life, Length: g.length, History: g.durable.History}
+	if g.origin != (Origin{}) {
+		origin := g.origin
+		m.Origin = &origin
+	}
 	if g.complete() && !g.failed { // what a failed server knows it may not have kept
 		m.Complete = g.durable.Config.Epoch
 	}
@@ -58,7 +62,10 @@ func (g *Group) align(m *Message) {
 		g.ack()
 		return
 	}
-	if !g.bugs.keepTail {
+	switch {
+	case m.Origin != nil:
+		g.reset(*m.Origin)
+	case !g.bugs.keepTail:
 		g.cut(m.Offset)
 	}
 	g.durable.History = m.History
@@ -66,7 +73,7 @@ func (g *Group) align(m *Message) {
 	g.aligned = true
 	// Of what lies below, nothing but the primary's word tells what is committed.
 	// It may be more than this log has: of a restart without -fsync=always.
-	g.serveFrom = max(m.History.Last().Start, m.Offset, m.Committed)
+	g.serveFrom = max(m.History.Last().Start, m.Offset, m.Committed, g.origin.Floor)
 	g.ack()
 }
 

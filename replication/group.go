@@ -36,6 +36,7 @@ type Group struct {
 	bugs   bugs
 
 	durable   Durable
+	origin    Origin
 	role      Role
 	length    int64 // of the log, with what is being written
 	whole     int64 // end of its last whole record
@@ -92,12 +93,14 @@ type reading struct {
 	members []member
 }
 
-// NewGroup makes the part of a server in a group, with what it kept and the length of its log, which is durable.
+// NewGroup makes the part of a server in a group, with what it kept, and the origin and the length of its log, which is
+// durable.
 // fresh says that the volume was made by this life of the server, on order of the masters.
-func NewGroup(v blob.VolumeID, self Server, leases *Leases, kept Durable, length int64, fresh bool, now Instant) *Group {
+func NewGroup(v blob.VolumeID, self Server, leases *Leases, kept Durable, origin Origin, length int64,
+	fresh bool, now Instant) *Group {
 	g := &Group{
 		volume: v, self: self, leases: leases, times: leases.times, bugs: leases.bugs,
-		durable: kept, length: length, whole: length, persisted: length, since: now,
+		durable: kept, origin: origin, length: length, whole: length, persisted: length, since: now,
 		mayAsk: leases.started + leases.times.Lease,
 	}
 	if fresh {
@@ -240,12 +243,16 @@ func (g *Group) commit(to int64) {
 func (g *Group) complete() bool {
 	c := &g.durable.Config
 	last := g.durable.History.Last()
-	return c.Has(g.self) && (g.durable.Complete == c.Epoch || last.Epoch == c.Epoch && g.length >= last.Start)
+	return c.Has(g.self) && (g.durable.Complete == c.Epoch || last.Epoch == c.Epoch && g.has(last))
 }
+
+// has reports whether the log has all that was there when its last era began. Below where it was compacted it has
+// that only as a whole.
+func (g *Group) has(last Era) bool { return g.length >= max(last.Start, g.origin.Floor) }
 
 // wholeIn returns the last epoch at whose begin the log had all that had been acknowledged.
 func (g *Group) wholeIn() uint64 {
-	if last := g.durable.History.Last(); g.length >= last.Start {
+	if last := g.durable.History.Last(); g.has(last) {
 		return max(g.durable.Complete, last.Epoch)
 	}
 	return g.durable.Complete

@@ -14,7 +14,7 @@ const (
 	// MsgReport answers MsgSync or MsgQuery with the sender's Length and History. A server that was made primary,
 	// and is not complete, sends it to the others, so that one of them takes over.
 	MsgReport
-	// MsgAlign: cut the log to Offset and take over History.
+	// MsgAlign: cut the log to Offset and take over History. With an Origin, begin the log anew with that, at Offset.
 	MsgAlign
 	// MsgAppend carries the bytes of the primary's log from Offset on, and its commit point. Without bytes it
 	// only tells that. Its Length is the offset up to which the log is to be durable before it is acknowledged,
@@ -36,10 +36,13 @@ type Message struct {
 	Epoch uint64 `json:"epoch"`
 	// Round counts the times that the primary began to bring the receiver to its log, in this epoch. Life tells
 	// apart the receiver's lives: an answer carries the sender's, and what is sent on it carries it back.
-	Round     uint64  `json:"round,omitempty"`
-	Life      uint64  `json:"life,omitempty"`
-	Config    *Config `json:"config,omitempty"`
-	History   History `json:"history,omitempty"`
+	Round   uint64  `json:"round,omitempty"`
+	Life    uint64  `json:"life,omitempty"`
+	Config  *Config `json:"config,omitempty"`
+	History History `json:"history,omitempty"`
+	// Origin of a report is that of the sender's log, of an append below where the primary's log was compacted that
+	// log's: it is what those bytes belong to.
+	Origin    *Origin `json:"origin,omitempty"`
 	Complete  uint64  `json:"complete,omitempty"` // the epoch, if the sender is complete; of an append: if all members are
 	Offset    int64   `json:"offset,omitempty"`
 	Length    int64   `json:"length,omitempty"`
@@ -64,6 +67,9 @@ const (
 	// EffectCommit only if a machine without -fsync=always has lost what was acknowledged: what was made visible
 	// is read again from the log then.
 	EffectCut
+	// EffectReset makes the log an empty one that begins at Offset, durably, with Origin. What is under way here may be
+	// in the log all the same that follows.
+	EffectReset
 	// EffectSave replaces what was kept by Durable, durably.
 	EffectSave
 	// EffectCommit makes what lies below Offset visible, and on the primary answers whoever waits for it.
@@ -83,6 +89,7 @@ type Effect struct {
 	Offset  int64
 	Bytes   []byte
 	Cuts    int
+	Origin  Origin
 	Sync    bool // EffectWrite: durable means synced, whatever the policy
 	Durable Durable
 	Config  Config
@@ -94,4 +101,5 @@ type bugs struct {
 	leaseFromAnswer bool // count a lease from when its answer arrives
 	keepTail        bool // do not cut the log of a member that comes back
 	putBelowCopies  bool // take puts with a copy missing
+	keepOld         bool // do not begin a log anew that lacks what was compacted away
 }

@@ -24,6 +24,7 @@ type progress struct {
 	resent  int64   // what was shipped from before this was sent once more: gaps there are known
 	align   Message // that it has not answered yet
 	history History
+	origin  Origin // of its log, while it lacks bytes below where that was compacted
 }
 
 // phase is how far a round has come.
@@ -91,11 +92,11 @@ func (g *Group) heard(from Server, m *Message, now Instant) {
 	switch m.Kind {
 	case MsgReport:
 		if p.phase == syncing {
-			to := Divergence(g.durable.History, g.length, m.History, m.Length)
-			p.phase, p.life, p.next, p.known = aligning, m.Life, to, 0
+			to, reset := g.meet(m)
+			p.phase, p.life, p.next, p.known, p.origin = aligning, m.Life, to, 0, g.origin
 			p.align = Message{
 				Kind: MsgAlign, Round: p.round, Life: p.life, Offset: to, Committed: g.committed,
-				History: g.durable.History,
+				History: g.durable.History, Origin: reset,
 			}
 			g.send(from, p.align)
 		}
@@ -107,20 +108,24 @@ func (g *Group) heard(from Server, m *Message, now Instant) {
 		p.acked = max(p.acked, m.Length)
 		p.known = max(p.known, m.Committed)
 		g.advance(now)
-		g.ship(from, p)
+		g.ship(from, p, now)
 		if g.active && p.told == 0 {
 			g.sendAppend(from, p, 0)
 		}
 	case MsgGap:
 		if p.phase == shipping && m.Offset >= p.resent {
 			p.resent, p.next = p.next, m.Length
-			g.ship(from, p)
+			g.ship(from, p, now)
 		}
 	}
 }
 
 // ship sends what a server lacks, as far as the window allows.
-func (g *Group) ship(to Server, p *progress) {
+func (g *Group) ship(to Server, p *progress, now Instant) {
+	if p.phase == shipping && p.next < g.origin.Floor && p.origin != g.origin && !g.bugs.keepOld {
+		g.sync(to, now) // what it lacks was compacted since
+		return
+	}
 	for p.phase == shipping && p.next < g.length && p.next < max(p.acked, 0)+g.leases.limits.window {
 		n := min(g.length-p.next, g.leases.limits.shipment)
 		g.sendAppend(to, p, n)
@@ -131,6 +136,10 @@ func (g *Group) sendAppend(to Server, p *progress, n int64) {
 	m := Message{Kind: MsgAppend, Round: p.round, Life: p.life, Offset: p.next, Size: n, Committed: g.committed}
 	if n > 0 && p.next < g.syncTo {
 		m.Length = g.syncTo
+	}
+	if n > 0 && p.next < g.origin.Floor {
+		origin := g.origin
+		m.Origin = &origin
 	}
 	if g.active {
 		m.Complete = g.durable.Config.Epoch
@@ -202,11 +211,11 @@ func (g *Group) Propose(n int64, puts bool, now Instant) (offset int64, effects 
 	g.whole = g.length
 	g.proposed = append(g.proposed, g.length)
 	for _, m := range g.members {
-		g.ship(m.server, g.progress[m.server])
+		g.ship(m.server, g.progress[m.server], now)
 	}
 	for _, s := range g.learners {
 		if p := g.progress[s]; p != nil {
-			g.ship(s, p)
+			g.ship(s, p, now)
 		}
 	}
 	return offset, g.flush(), nil
@@ -254,7 +263,7 @@ func (g *Group) nudgeOne(s Server, now Instant) {
 		g.send(s, p.align)
 	case p.acked < p.next:
 		p.resent, p.next = p.next, max(p.acked, 0)
-		g.ship(s, p)
+		g.ship(s, p, now)
 	case p.known < g.committed:
 		g.sendAppend(s, p, 0)
 	}

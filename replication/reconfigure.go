@@ -241,7 +241,7 @@ func (g *Group) resign(now Instant) {
 		if p == nil || m.uncovered >= 0 || m.out() {
 			continue
 		}
-		if p.phase == shipping && p.acked >= g.durable.History.Last().Start || g.returning && p.acked >= 0 {
+		if p.phase == shipping && p.acked >= max(g.durable.History.Last().Start, g.origin.Floor) || g.returning && p.acked >= 0 {
 			c := g.without(nil)
 			c.Primary = m.server
 			g.ask(c, nil, now)

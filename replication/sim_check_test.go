@@ -86,6 +86,7 @@ type simVolume struct {
 	index  int
 	id     volumeID
 	config Config // as the masters have it
+	origin Origin // that of the last compaction of which they know
 
 	ops        []*simOp          // by number - 1
 	truth      []byte            // what was committed by anybody; it is for ever
@@ -104,17 +105,16 @@ func (v *simVolume) committed(s *sim, c *simCopy, to int) {
 	if len(v.truth) == 0 {
 		v.truth = make([]byte, LogStart)
 	}
-	from := c.applied
-	if known := min(to, len(v.truth)); from < known && !bytes.Equal(c.log[from:known], v.truth[from:known]) {
+	if !v.equal(c, c.applied, min(to, len(v.truth))) {
 		if v.suspect { // one of two primaries had acknowledged to the other what it has lost
 			v.excused = true
 			s.stats.excused++
 			return
 		}
-		s.fail("I2: %s v%d: what it commits from %d to %d is not what was committed before", c.server.id, v.id, from, to)
+		s.fail("I2: %s v%d: what it commits from %d to %d is not what was committed before", c.server.id, v.id, c.applied, to)
 	}
 	for at := len(v.truth); at < to; at += recordSize {
-		id := recordAt(c.log, at)
+		id := c.record(at)
 		if id == 0 || int(id) > len(v.ops) {
 			s.fail("%s v%d: no record at %d", c.server.id, v.id, at)
 		}
@@ -126,7 +126,7 @@ func (v *simVolume) committed(s *sim, c *simCopy, to int) {
 			s.fail("%s v%d: %v is committed at %d and at %d", c.server.id, v.id, o, o.at, at)
 		}
 		o.at = at
-		v.truth = append(v.truth, c.log[at:at+recordSize]...)
+		v.truth = append(v.truth, c.log[c.file(at):c.file(at+recordSize)]...)
 	}
 }
 
@@ -182,13 +182,13 @@ func (v *simVolume) begun(s *sim, c *simCopy) {
 	v.suspect = v.suspect || c.lost
 	if !v.within(c) && !v.excuse(s, c) {
 		s.fail("I1: %s v%d: begins epoch %d with %d bytes and not the %d bytes that were committed",
-			c.server.id, v.id, epoch, len(c.log), len(v.truth))
+			c.server.id, v.id, epoch, c.length(), len(v.truth))
 	}
 }
 
 // within reports whether a copy's log has all that was committed.
 func (v *simVolume) within(c *simCopy) bool {
-	return len(c.log) >= len(v.truth) && bytes.Equal(c.log[:len(v.truth)], v.truth)
+	return c.length() >= len(v.truth) && v.equal(c, int(c.origin.Begin()), len(v.truth))
 }
 
 // excuse reports whether a primary may lack what was committed: it has lost what it had not synced. From then on
@@ -292,6 +292,8 @@ func (r *simRead) attempt(s *sim) {
 	at := 0
 	if id != 0 {
 		at = v.ops[id-1].at
+	} else {
+		at = v.deletedBelow(r.key, int(c.origin.Floor))
 	}
 	s.logf("client: reads k%d at %s v%d: operation %d at %d", r.key, x.id, v.id, id, at)
 	if at < r.floor && !v.excuse(s, c) && !v.excuse(s, s.byID(c.group.durable.Config.Primary).copies[v.index]) {
@@ -311,8 +313,8 @@ func (r *simRead) end(s *sim) {
 
 // pendingEntry reports whether the log has an entry of a key behind what is committed.
 func (c *simCopy) pendingEntry(key int) bool {
-	for at := c.applied; at < wholeRecords(len(c.log)); at += recordSize {
-		if keyOf(recordAt(c.log, at)) == key {
+	for at := c.applied; at < wholeRecords(c.length()); at += recordSize {
+		if keyOf(c.record(at)) == key {
 			return true
 		}
 	}
@@ -338,8 +340,11 @@ func (s *sim) unsettled() string {
 		for _, m := range v.config.Members {
 			x := s.byID(m)
 			c := x.copies[v.index]
-			if !c.group.Readable(x.clock()) || c.applied != len(c.log) || len(c.log) != len(p.log) {
+			if !c.group.Readable(x.clock()) || c.applied != c.length() || c.length() != p.length() {
 				return fmt.Sprintf("v%d %+v: %s is not in sync: %s; primary %s", v.id, v.config, m, c.describe(), p.describe())
+			}
+			if c.origin != v.origin && !v.excused {
+				return fmt.Sprintf("v%d: %s is not compacted as others are, %+v: %s", v.id, m, v.origin, c.describe())
 			}
 		}
 	}
@@ -352,11 +357,14 @@ func (s *sim) compare() {
 		p := s.byID(v.config.Primary).copies[v.index]
 		for _, m := range v.config.Members {
 			c := s.byID(m).copies[v.index]
-			if !bytes.Equal(c.log, p.log) || c.kv != p.kv {
+			if v.excused && c.origin != p.origin {
+				continue
+			}
+			if !bytes.Equal(c.log, p.log) || c.origin != p.origin || c.kv != p.kv && p.origin.Floor == 0 {
 				s.fail("I2: v%d: %s and %s differ", v.id, m, v.config.Primary)
 			}
 		}
-		if v.truth != nil && !v.excused && !bytes.Equal(v.truth, p.log) {
+		if v.truth != nil && !v.excused && (len(v.truth) != p.length() || !v.within(p)) {
 			s.fail("I1: v%d: %s has not what was committed", v.id, v.config.Primary)
 		}
 	}
@@ -366,8 +374,8 @@ func (c *simCopy) describe() string {
 	g := c.group
 	return fmt.Sprintf("role %d active %v aligned %v returning %v failed %v length %d persisted %d committed %d "+
 		"serveFrom %d log %d applied %d config %+v complete %v history %v asking %+v", g.role, g.active, g.aligned,
-		g.returning, g.failed, g.length, g.persisted, g.committed, g.serveFrom, len(c.log), c.applied,
-		g.durable.Config, g.complete(), g.durable.History, g.asking)
+		g.returning, g.failed, g.length, g.persisted, g.committed, g.serveFrom, c.length(), c.applied,
+		g.durable.Config, g.complete(), g.durable.History, g.asking) + fmt.Sprintf(" origin %+v", c.origin)
 }
 
 func describe(m *Message) string {
@@ -375,6 +383,9 @@ func describe(m *Message) string {
 	text := fmt.Sprintf("%s e%d round %d life %d", names[m.Kind], m.Epoch, m.Round, m.Life>>20)
 	if m.Config != nil {
 		text += fmt.Sprintf(" %+v", *m.Config)
+	}
+	if m.Origin != nil {
+		text += fmt.Sprintf(" origin %+v", *m.Origin)
 	}
 	return text + fmt.Sprintf(" offset %d size %d length %d committed %d complete %d %v", m.Offset, m.Size, m.Length,
 		m.Committed, m.Complete, m.History)

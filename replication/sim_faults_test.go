@@ -129,7 +129,7 @@ func (x *simServer) shutDown() {
 	if x.sim.plan.sync || x.broken == 0 {
 		for _, c := range x.copies {
 			if c != nil && x.broken == 0 {
-				c.synced = len(c.log)
+				c.synced = c.length()
 			}
 		}
 	}
@@ -238,7 +238,15 @@ func (s *sim) order() {
 		p := s.byID(v.config.Primary)
 		x := s.servers[s.rng.IntN(len(s.servers))]
 		c := p.copies[v.index]
-		if s.masters > s.now || !p.up || p.paused > s.now || c == nil {
+		if s.masters > s.now {
+			return
+		}
+		for _, y := range s.servers {
+			if y == x || s.calm {
+				s.follow(v, y)
+			}
+		}
+		if !p.up || p.paused > s.now || c == nil {
 			return
 		}
 		switch n := s.rng.IntN(8); {
@@ -260,6 +268,8 @@ func (s *sim) order() {
 			if effects, err := c.group.Drop(x.id, p.clock()); err == nil {
 				c.do(effects)
 			}
+		case n >= 6 && s.plan.vacuum:
+			s.vacuum(c)
 		case n == 2:
 			s.logf("masters: %s is to be primary of v%d", x.id, v.id)
 			if effects, err := c.group.HandOver(x.id, p.clock()); err == nil {

@@ -27,15 +27,16 @@ type simCopy struct {
 	volume *simVolume
 
 	// On disk.
-	log    []byte
-	synced int
+	log    []byte // without what a compaction left out
+	origin Origin
+	synced int // offset
 	kept   Durable
 	saved  bool // the copy is there after a crash
 	lost   bool // a crash has taken what was reported as durable, as it may without sync, and it is not back
 
 	// In memory.
 	group   *Group
-	applied int // up to where records are in kv
+	applied int // offset up to which records are in kv
 	kv      [simKeys]uint32
 	syncing bool
 	pumping bool
@@ -68,13 +69,13 @@ func (x *simServer) start(fresh bool) {
 			continue
 		}
 		c.log = c.log[:wholeRecords(len(c.log))]
-		c.synced = min(c.synced, len(c.log))
+		c.synced = min(c.synced, c.length())
 		if s.plan.sync {
-			c.synced = len(c.log) // what a killed process has left in the page cache is not durable of itself
+			c.synced = c.length() // what a killed process has left in the page cache is not durable of itself
 		}
-		c.applied, c.kv, c.queue, c.tail = LogStart, [simKeys]uint32{}, nil, nil
+		c.applied, c.kv, c.queue, c.tail = int(c.origin.Begin()), [simKeys]uint32{}, nil, nil
 		c.syncing, c.pumping, c.resting = false, false, false
-		c.group = NewGroup(c.volume.id, x.id, x.leases, c.kept, int64(len(c.log)), fresh, x.clock())
+		c.group = NewGroup(c.volume.id, x.id, x.leases, c.kept, c.origin, int64(c.length()), fresh, x.clock())
 		s.logf("%s v%d: %s", x.id, c.volume.id, c.describe())
 		if fresh {
 			c.do(c.group.Tick(x.clock()))
@@ -99,12 +100,12 @@ func (x *simServer) stop(power bool) {
 		}
 		s.open -= len(c.reads)
 		c.reads = nil
-		if power && len(c.log) > c.synced {
-			to := c.synced + s.rng.IntN(len(c.log)-c.synced+1)
-			if !s.plan.sync && to < len(c.log) {
+		if power && c.length() > c.synced {
+			to := c.synced + s.rng.IntN(c.length()-c.synced+1)
+			if !s.plan.sync && to < c.length() {
 				c.lost = true
 			}
-			c.log = c.log[:to]
+			c.log = c.log[:c.file(to)]
 		}
 	}
 }
@@ -180,7 +181,7 @@ func (c *simCopy) do(effects []Effect) {
 func (c *simCopy) carryOut(e *Effect) bool {
 	x := c.server
 	s := x.sim
-	if e.Kind == EffectWrite || e.Kind == EffectCut || e.Kind == EffectSave {
+	if e.Kind == EffectWrite || e.Kind == EffectCut || e.Kind == EffectSave || e.Kind == EffectReset {
 		if c.group.failed {
 			return true // it holds nothing any more that anybody counts on
 		}
@@ -193,15 +194,17 @@ func (c *simCopy) carryOut(e *Effect) bool {
 	case EffectSend:
 		c.send(e.To, e.Message)
 	case EffectWrite:
-		if e.Offset != int64(len(c.log)) {
-			s.fail("%s v%d: write at %d of a log of %d", x.id, c.volume.id, e.Offset, len(c.log))
+		if e.Offset != int64(c.length()) {
+			s.fail("%s v%d: write at %d of a log of %d", x.id, c.volume.id, e.Offset, c.length())
 		}
 		c.log = append(c.log, e.Bytes...)
-		s.logf("%s v%d: write %d..%d", x.id, c.volume.id, e.Offset, len(c.log))
-		c.group.Whole(int64(wholeRecords(len(c.log))))
+		s.logf("%s v%d: write %d..%d", x.id, c.volume.id, e.Offset, c.length())
+		c.group.Whole(int64(wholeRecords(c.length())))
 		c.persist()
 	case EffectCut:
 		c.cut(int(e.Offset))
+	case EffectReset:
+		c.reset(e.Origin)
 	case EffectSave:
 		s.logf("%s v%d: save %+v complete %d asked %v %v", x.id, c.volume.id, e.Durable.Config, e.Durable.Complete,
 			e.Durable.Asked != nil, e.Durable.History)
@@ -221,18 +224,18 @@ func (c *simCopy) carryOut(e *Effect) bool {
 
 func (c *simCopy) cut(to int) {
 	s := c.server.sim
-	s.logf("%s v%d: cut %d -> %d", c.server.id, c.volume.id, len(c.log), to)
-	if to > len(c.log) {
-		s.fail("%s v%d: cut to %d of a log of %d", c.server.id, c.volume.id, to, len(c.log))
+	s.logf("%s v%d: cut %d -> %d", c.server.id, c.volume.id, c.length(), to)
+	if to > c.length() || int64(to) < c.origin.Begin() {
+		s.fail("%s v%d: cut to %d of a log of %d, %+v", c.server.id, c.volume.id, to, c.length(), c.origin)
 	}
 	if to < c.applied {
 		if !c.volume.excuse(s, s.byID(c.group.durable.Config.Primary).copies[c.volume.index]) {
 			s.fail("I1: %s v%d: cut to %d below the commit point %d", c.server.id, c.volume.id, to, c.applied)
 		}
-		c.applied, c.kv = LogStart, [simKeys]uint32{} // the driver reads the volume again
+		c.applied, c.kv = int(c.origin.Begin()), [simKeys]uint32{} // the driver reads the volume again
 		c.apply(to)
 	}
-	c.log = c.log[:to]
+	c.log = c.log[:c.file(to)]
 	c.synced = to
 	c.group.Whole(int64(wholeRecords(to)))
 }
@@ -247,7 +250,7 @@ func (c *simCopy) persist() {
 	s := x.sim
 	s.on(x, s.upTo(20*time.Millisecond), func() {
 		c.syncing = false
-		cuts, length := c.group.cuts, len(c.log)
+		cuts, length := c.group.cuts, c.length()
 		finish := func() {
 			if !s.plan.sync && s.rng.IntN(8) > 0 {
 				c.do(c.group.Persisted(cuts, int64(length), x.clock()))
@@ -272,13 +275,15 @@ func (c *simCopy) send(to Server, m Message) {
 	s := x.sim
 	y := s.byID(to)
 	if m.Kind == MsgAppend {
-		if m.Offset+m.Size > int64(len(c.log)) {
+		if m.Offset+m.Size > int64(c.length()) || m.Offset < c.origin.Begin() && m.Size > 0 {
 			if c.group.failed {
 				return
 			}
-			s.fail("%s v%d: ships %d+%d of a log of %d", x.id, c.volume.id, m.Offset, m.Size, len(c.log))
+			s.fail("%s v%d: ships %d+%d of a log of %d, %+v", x.id, c.volume.id, m.Offset, m.Size, c.length(), c.origin)
 		}
-		m.Bytes = bytes.Clone(c.log[m.Offset : m.Offset+m.Size])
+		if m.Size > 0 {
+			m.Bytes = bytes.Clone(c.log[c.file(int(m.Offset)):c.file(int(m.Offset+m.Size))])
+		}
 	}
 	if s.trace != nil {
 		s.logf("%s -> %s v%d %s", x.id, to, c.volume.id, describe(&m))
@@ -292,7 +297,7 @@ func (c *simCopy) send(to Server, m Message) {
 					return
 				}
 				c = &simCopy{server: y, volume: v, log: make([]byte, LogStart), synced: LogStart, applied: LogStart}
-				c.group = NewGroup(v.id, y.id, y.leases, Durable{}, LogStart, false, y.clock())
+				c.group = NewGroup(v.id, y.id, y.leases, Durable{}, Origin{}, LogStart, false, y.clock())
 				y.copies[v.index] = c
 			}
 			if s.trace != nil {
@@ -312,8 +317,8 @@ func (c *simCopy) commit(to int) {
 	if c.group.role == Primary && to != wholeRecords(to) {
 		s.fail("%s v%d: commit of half a record, %d", c.server.id, v.id, to)
 	}
-	if to > len(c.log) {
-		s.fail("%s v%d: commit %d of a log of %d", c.server.id, v.id, to, len(c.log))
+	if to > c.length() {
+		s.fail("%s v%d: commit %d of a log of %d", c.server.id, v.id, to, c.length())
 	}
 	to = wholeRecords(to)
 	v.committed(s, c, to)
@@ -327,15 +332,18 @@ func (c *simCopy) commit(to int) {
 	})
 }
 
-// holds reports whether an operation is in the log, where it was proposed. Of what was proposed at once the
-// beginning may have remained.
+// holds reports whether an operation is in the log, where it was proposed, or was before it was compacted. Of what was
+// proposed at once the beginning may have remained.
 func (c *simCopy) holds(o *simOp) bool {
-	return o.start+recordSize <= len(c.log) && recordAt(c.log, o.start) == o.id
+	if o.start < int(c.origin.Floor) {
+		return o.at > 0 && o.at < int(c.origin.Floor)
+	}
+	return o.start+recordSize <= c.length() && c.record(o.start) == o.id
 }
 
 func (c *simCopy) apply(to int) {
 	for ; c.applied < to; c.applied += recordSize {
-		id := recordAt(c.log, c.applied)
+		id := c.record(c.applied)
 		c.kv[keyOf(id)] = id
 	}
 }
@@ -405,7 +413,7 @@ func (c *simCopy) propose() {
 			o.settle(s, opRefused)
 			continue
 		}
-		o.epoch, o.start = c.group.durable.Config.Epoch, len(c.log)+len(batch)
+		o.epoch, o.start = c.group.durable.Config.Epoch, c.length()+len(batch)
 		batch = appendRecord(batch, o.id)
 		ops = append(ops, o)
 		puts = puts || o.put
@@ -415,8 +423,8 @@ func (c *simCopy) propose() {
 		return
 	}
 	offset, effects, err := c.group.Propose(int64(len(batch)), puts, x.clock())
-	if err != nil || offset != int64(len(c.log)) {
-		s.fail("%s v%d: proposal at %d of a log of %d: %v", x.id, c.volume.id, offset, len(c.log), err)
+	if err != nil || offset != int64(c.length()) {
+		s.fail("%s v%d: proposal at %d of a log of %d: %v", x.id, c.volume.id, offset, c.length(), err)
 	}
 	c.tail = append(c.tail, ops...)
 	if s.chance(x.broken) {
@@ -425,7 +433,7 @@ func (c *simCopy) propose() {
 		return
 	}
 	c.log = append(c.log, batch...)
-	s.logf("%s v%d: propose %d..%d %v", x.id, c.volume.id, offset, len(c.log), ops)
+	s.logf("%s v%d: propose %d..%d %v", x.id, c.volume.id, offset, c.length(), ops)
 	c.persist()
 	c.do(effects)
 	if x.up && s.rng.IntN(2) == 0 {

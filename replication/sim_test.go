@@ -58,6 +58,8 @@ func (t *simStats) add(o *simStats) {
 	t.epochs += o.epochs
 	t.crashes += o.crashes
 	t.excused += o.excused
+	t.vacuumed += o.vacuumed
+	t.resets += o.resets
 }
 
 func TestSim(t *testing.T) {
@@ -87,6 +89,7 @@ func TestSimFindsPlantedBugs(t *testing.T) {
 		"lease counted from its answer":       {leaseFromAnswer: true},
 		"no truncation of who comes back":     {keepTail: true},
 		"puts with fewer members than copies": {putBelowCopies: true},
+		"no new log where one was compacted":  {keepOld: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seed, failure, ran, _ := simAll(1, 1000, planted)

@@ -28,6 +28,7 @@ type simPlan struct {
 	rest             bool    // groups that are quiet are not called
 	order            bool    // what is not late or twice arrives in order, as over a connection
 	think            time.Duration
+	vacuum           bool // volumes are compacted
 	limits           limits
 }
 
@@ -54,7 +55,7 @@ type sim struct {
 }
 
 type simStats struct {
-	events, commits, acked, refused, unknown, reads, timeouts, epochs, crashes, excused int
+	events, commits, acked, refused, unknown, reads, timeouts, epochs, crashes, excused, vacuumed, resets int
 }
 
 // simFailure is what a check panics with.
@@ -276,6 +277,7 @@ func (s *sim) build() {
 	}
 	p.rest = r.IntN(2) == 0
 	p.order = r.IntN(4) > 0
+	p.vacuum = r.IntN(2) == 0
 	if !p.order { // servers talk over connections: what is out of order is rare, and may take its time
 		p.limits.shipment += p.limits.window / 4
 	}

@@ -398,7 +398,7 @@ func (c *committer) publish(end int64) {
 		c.v.stats.modifiedAtUnix.Store(c.v.cfg.Now().Unix())
 	}
 	c.end = end
-	c.v.stats.length.Store(end)
+	c.v.setLength(end)
 }
 
 // fail gives every accepted operation the disk's error, which it returns, takes what was written of them back, and

@@ -13,7 +13,7 @@ import (
 var (
 	// ErrCompacting: the volume, or another one on its disks, is being compacted.
 	ErrCompacting = errors.New("a compaction is under way")
-	// ErrSeveralCopies: the log has copies elsewhere, and would not be what they are.
+	// ErrSeveralCopies: the log has copies elsewhere, and nothing here is in touch with them.
 	ErrSeveralCopies = errors.New("the volume has, or had, copies on other servers, and one copy is not compacted alone")
 )
 
@@ -21,18 +21,23 @@ var (
 type CompactOptions struct {
 	// Pace holds the copying back, nil for not at all. Its error ends the compaction.
 	Pace Pace
-	// AsOf leaves out what has expired by then, by its append time; zero keeps it.
+	// AsOf leaves out what has expired by then, by its append time; zero keeps it. What an earlier compaction has left
+	// out stays out.
 	AsOf time.Time
+	// Follow does the compaction that another copy has done, whose result is of this Origin; AsOf is ignored then. nil
+	// does a new one, of all that is committed.
+	Follow *Origin
 
-	// offline compacts a volume of several copies, too, as long as no server has made it one of a group.
+	// offline compacts a volume of several copies, too, with no server in touch with the others.
 	offline bool
 }
 
-// Compacted tells what a compaction has done. Lengths are in bytes, of the log.
+// Compacted tells what a compaction has done. Lengths are in bytes, of the log's file.
 type Compacted struct {
 	Before, After int64
 	Live          int // blobs that are left
 	Revision      uint16
+	Origin        Origin // of the log
 }
 
 // Compact compacts a volume; one at a time, as several directories may be on one disk. Errors are those of
@@ -50,12 +55,14 @@ func (s *Store) Compact(id blob.VolumeID, o CompactOptions) (Compacted, error) {
 }
 
 // Compact writes the log anew without what was deleted or replaced, in the order of the log and byte for byte, and
-// lets the copy take its place. Reads go on, those that have begun in the old log; writes wait for the cut-over
+// lets the copy take its place. What comes out depends on the committed log at the begin alone, so that other copies
+// can Follow: see Origin. Reads go on, those that have begun in the old log; writes wait for the cut-over
 // alone. A crash leaves the old log or the new one. After an error the volume is what it was, unless the disk
 // failed in the cut-over: then it is read-only until it is opened again.
 //
 // Errors: ErrCompacting, ErrSeveralCopies, ErrReadOnly (damaged, or the files can't be written), ErrNoSpace,
-// *CorruptError for damage that is met, ErrClosed, that of Pace, or the disk's.
+// *CorruptError for damage that is met, ErrClosed, that of Pace or of Replicator.Compactable, or the disk's; with
+// Follow also ErrNotThere, ErrCompactedFurther, ErrCopiesDiffer. To follow the Origin that the log has is no error.
 func (v *Volume) Compact(o CompactOptions) (done Compacted, err error) {
 	if !v.compacting.CompareAndSwap(false, true) {
 		return done, fmt.Errorf("volume %d: %w", v.id, ErrCompacting)
@@ -67,9 +74,14 @@ func (v *Volume) Compact(o CompactOptions) (done Compacted, err error) {
 	if err != nil {
 		return done, fmt.Errorf("compact volume %d: %w", v.id, err)
 	}
-	x := &compaction{v: v, from: v.content.Load(), options: o, done: Compacted{Before: v.stats.length.Load()}}
-	if err = x.run(); err != nil {
+	x := &compaction{successor: successor{v: v}, options: o}
+	already, err := x.run()
+	if err != nil {
 		return done, fmt.Errorf("compact volume %d: %w", v.id, v.closedError(diskError(err)))
+	}
+	x.done.Origin, x.done.Revision = x.origin, x.origin.Revision
+	if already {
+		return x.done, nil
 	}
 	v.cfg.Logger.Info("volume compacted", "volume", v.id, "bytesBefore", x.done.Before, "bytesAfter", x.done.After,
 		"revision", x.done.Revision)
@@ -86,7 +98,7 @@ func (v *Volume) compactable(offline bool) error {
 		return ErrClosed
 	case cause != 0:
 		return fmt.Errorf("%w: %s", ErrReadOnly, cause)
-	case v.superblock.Placement.Copies() > 1 && !offline || v.meta.Replication != nil || v.committer.replica.on.Load():
+	case !offline && !v.committer.replica.on.Load() && (v.superblock.Placement.Copies() > 1 || v.meta.Replication != nil):
 		return ErrSeveralCopies
 	case v.meta.Compacted != nil:
 		return fmt.Errorf("%w: the last one can only be finished by a restart", ErrCompacting)

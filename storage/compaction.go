@@ -2,8 +2,10 @@ package storage
 
 import (
 	"errors"
-	"os"
+	"fmt"
+	"io"
 	"path"
+	"time"
 
 	"weed/internal/vfs"
 	"weed/storage/index"
@@ -20,29 +22,118 @@ const (
 
 // compaction is one call of Volume.Compact.
 type compaction struct {
-	v       *Volume
+	successor
 	from    *content // of the log that is copied
 	options CompactOptions
 	done    Compacted
+	entries *io.SectionReader // the index file as far as it tells of from below limit, and further
 
-	dat  vfs.File // `.cpd`
-	at   int64    // its length with buf
-	buf  []byte   // not written yet
-	idx  *idxWriter
-	next *index.Map // of the copy
-
-	read         int64 // offset in the old log up to which the copy has what counts
-	deletedCount uint64
-	deletedBytes uint64
-	decided      bool // `.meta` says that the copy is the log
+	limit int64  // file offset in from below which only what is live is copied
+	buf   []byte // of dat, not written yet
+	read  int64  // file offset in from up to which the copy has what counts
 }
 
-func (x *compaction) run() (err error) {
-	defer func() { err = errors.Join(err, x.cleanUp()) }()
+// run compacts; already says that the log is of the Origin to be followed.
+func (x *compaction) run() (already bool, err error) {
+	if err := x.onCommitter(func() (err error) { already, err = x.begin(); return err }); err != nil || already {
+		return already, err
+	}
+	defer func() {
+		x.v.successorMu.Lock()
+		defer x.v.successorMu.Unlock()
+		err = errors.Join(err, x.cleanUp())
+	}()
 	if err := x.create(); err != nil {
+		return false, err
+	}
+	if err := x.copyAll(); err != nil {
+		return false, errors.Join(x.unmoved(), err)
+	}
+	// The names come before the decision that counts on them.
+	if err := x.v.fs.SyncDir(path.Dir(x.v.base)); err != nil {
+		return false, err
+	}
+	if err := x.onCommitter(x.cutOver); err != nil {
+		return false, err
+	}
+	x.forgetDecision()
+	return false, nil
+}
+
+func (x *compaction) onCommitter(do func() error) error {
+	result := make(chan error, 1)
+	if !x.v.committer.post(func() { result <- do() }) {
+		return ErrClosed
+	}
+	return <-result
+}
+
+// begin decides what is compacted, and has the index file tell all of it. The committer runs it.
+func (x *compaction) begin() (already bool, err error) {
+	v, c := x.v, x.v.committer
+	x.from = v.content.Load()
+	published, old := v.stats.length.Load(), x.from.origin
+	x.done.Before, x.done.After, x.done.Live = published, published, x.from.index.Len()
+	if x.origin, err = x.target(published + old.Skipped); err != nil || x.origin == old {
+		return err == nil, err
+	}
+	x.limit = x.origin.Floor - old.Skipped
+	if r := c.replica.r; r != nil {
+		if err := r.Compactable(x.origin.Floor); err != nil {
+			return false, err
+		}
+	}
+	if err := c.idx.flush(); err != nil {
+		return false, err
+	}
+	x.entries = io.NewSectionReader(c.idx.f, 0, c.idx.at)
+	return false, nil
+}
+
+// target returns the Origin that the copy is to have, of a log that is committed up to a log offset. Of a new one Sum
+// and Skipped are not known yet.
+func (x *compaction) target(committed int64) (Origin, error) {
+	old, f := x.from.origin, x.options.Follow
+	switch {
+	case f != nil && *f == old:
+		return old, nil
+	case old.Floor > committed: // after Log.Reset
+		return old, ErrNotThere
+	case f == nil:
+		o := Origin{Revision: old.Revision + 1, Floor: committed, AsOf: old.AsOf}
+		if asOf := x.options.AsOf; !asOf.IsZero() {
+			o.AsOf = max(old.AsOf, asOf.UnixNano())
+		}
+		return o, nil
+	case f.Floor < old.Floor || f.AsOf < old.AsOf || f.Floor == old.Floor && f.Revision == old.Revision:
+		return old, ErrCompactedFurther
+	case f.Floor > committed:
+		return old, ErrNotThere
+	}
+	return *f, f.check(x.v.superblock.Length())
+}
+
+func (x *compaction) create() error {
+	v := x.v
+	v.successorMu.Lock()
+	defer v.successorMu.Unlock()
+	if err := x.successor.create(); err != nil {
 		return err
 	}
-	if err := x.copyLive(x.v.stats.length.Load()); err != nil {
+	head, err := x.head(x.from.dat)
+	if err != nil {
+		return err
+	}
+	return x.write(head)
+}
+
+// copyAll copies what is live, and then what comes meanwhile, until little is left.
+func (x *compaction) copyAll() error {
+	live, err := x.liveAtLimit()
+	if err != nil {
+		return err
+	}
+	if err := x.copyLive(live); err != nil {
 		return err
 	}
 	for round := 0; ; round++ {
@@ -51,7 +142,7 @@ func (x *compaction) run() (err error) {
 		}
 		end := x.v.stats.length.Load()
 		if end-x.read <= restBytes {
-			break
+			return nil
 		}
 		if round == maxRounds {
 			return errors.New("more is written than can be copied: it is tried again when there is less to do")
@@ -63,48 +154,12 @@ func (x *compaction) run() (err error) {
 			return err
 		}
 	}
-	// The names come before the decision that counts on them.
-	if err := x.v.fs.SyncDir(path.Dir(x.v.base)); err != nil {
-		return err
-	}
-	result := make(chan error, 1)
-	if !x.v.committer.post(func() { result <- x.cutOver() }) {
-		return ErrClosed
-	}
-	if err := <-result; err != nil {
-		return err
-	}
-	x.forgetDecision()
-	return nil
-}
-
-// create makes the files of the copy, with the superblock of the log but for the revision.
-func (x *compaction) create() error {
-	v := x.v
-	dat, err := v.fs.OpenFile(v.base+".cpd", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	x.dat = dat
-	idx, err := v.fs.OpenFile(v.base+".cpx", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	x.idx = &idxWriter{f: idx, dirty: true}
-	head := make([]byte, v.superblock.Length())
-	if err := readFull(x.from.dat, head, 0); err != nil {
-		return err
-	}
-	super := v.superblock
-	super.Revision = v.Revision() + 1
-	x.done.Revision = super.Revision
-	return x.write(append(super.AppendBinary(nil), head[SuperblockSize:]...))
 }
 
 // write appends to the copy.
 func (x *compaction) write(b []byte) error {
 	x.buf = append(x.buf, b...)
-	x.at += int64(len(b))
+	x.end += int64(len(b))
 	if len(x.buf) < copyBytes {
 		return nil
 	}
@@ -115,7 +170,7 @@ func (x *compaction) flush() error {
 	if len(x.buf) == 0 {
 		return nil
 	}
-	_, err := x.dat.WriteAt(x.buf, x.at-int64(len(x.buf)))
+	_, err := x.dat.WriteAt(x.buf, x.end-int64(len(x.buf)))
 	x.buf = x.buf[:0]
 	return err
 }
@@ -131,13 +186,31 @@ func (x *compaction) sync() error {
 	return x.idx.sync()
 }
 
-// copyLive copies the needles below an offset of which the index says that they are live. One that is deleted or
-// replaced meanwhile may be left out: what has done that follows.
-func (x *compaction) copyLive(end int64) error {
+// liveAtLimit returns the index as it was when the log ended at the limit, so that what is copied depends on nothing
+// that came later.
+func (x *compaction) liveAtLimit() (*index.Map, error) {
+	loader := index.NewLoader()
+	end := int64(0) // of the record that ends last
+	err := readIdx(x.entries, func(e idxEntry) {
+		if at := int64(e.offset) * needleAlignment; at < x.limit {
+			e.loadInto(loader)
+			end = max(end, at+recordLength(x.v.superblock.Version, e.bodySize()))
+		}
+	})
+	if err == nil && end > x.limit && x.options.Follow != nil {
+		err = fmt.Errorf("%w: no record ends at byte %d of the log here", ErrCopiesDiffer, x.origin.Floor)
+	}
+	m, _ := loader.Map()
+	return m, err
+}
+
+// copyLive copies the needles that are live at the limit.
+func (x *compaction) copyLive(live *index.Map) error {
 	version := x.v.superblock.Version
 	loader := index.NewLoader()
-	scanner := newLogScanner(x.from.dat, version, end)
-	for key, live := range x.from.index.ByOffset(0, uint64(end/needleAlignment)) {
+	scanner := newLogScanner(x.from.dat, version, x.limit)
+	sum := uint32(0)
+	for key, live := range live.ByOffset(0, uint64(x.limit/needleAlignment)) {
 		at := int64(live.Offset) * needleAlignment
 		r, verdict, err := scanner.check(at)
 		if err != nil {
@@ -153,35 +226,41 @@ func (x *compaction) copyLive(end int64) error {
 		if expired {
 			continue
 		}
-		e := idxEntry{key: key, offset: uint32(x.at / needleAlignment), size: int32(r.size)}
-		if err := x.copyRecord(scanner, r); err != nil {
+		e := idxEntry{key: key, offset: uint32(x.end / needleAlignment), size: int32(r.size)}
+		if err := x.copyRecord(scanner, r, &sum); err != nil {
 			return err
 		}
 		x.idx.add(e)
 		e.loadInto(loader)
 	}
-	x.next, _ = loader.Map()
-	x.read = end
+	x.index, _ = loader.Map()
+	x.read = x.limit
+	x.origin.Sum, x.origin.Skipped = sum, x.origin.Floor-x.end
+	if f := x.options.Follow; f != nil && x.origin != *f {
+		return fmt.Errorf("%w: %d bytes with the sum %08x, not %d with %08x", ErrCopiesDiffer, x.origin.Floor-x.origin.Skipped,
+			sum, f.Floor-f.Skipped, f.Sum)
+	}
 	return nil
 }
 
 // expired reports whether a record is to be left out for its age.
 func (x *compaction) expired(scanner *logScanner, r logRecord) (bool, error) {
-	if x.options.AsOf.IsZero() || r.size == 0 {
+	if x.origin.AsOf == 0 || r.size == 0 {
 		return false, nil
 	}
 	l, err := readLayout(&windowFile{scanner: scanner}, scanner.version, r.offset, r.header)
-	return err == nil && x.v.expiredAt(&l.Needle, x.options.AsOf), err
+	return err == nil && x.v.expiredAt(&l.Needle, time.Unix(0, x.origin.AsOf)), err
 }
 
-// copyRecord appends a record to the copy.
-func (x *compaction) copyRecord(scanner *logScanner, r logRecord) error {
+// copyRecord appends a record to the copy, and to a sum.
+func (x *compaction) copyRecord(scanner *logScanner, r logRecord, sum *uint32) error {
 	for offset, end := r.offset, r.offset+r.length; offset < end; {
 		b, err := scanner.bytes(offset, int(min(end-offset, int64(len(scanner.buf)))))
 		if err == nil && x.options.Pace != nil {
 			err = x.options.Pace(len(b))
 		}
 		if err == nil {
+			*sum = updateChecksum(*sum, b)
 			err = x.write(b)
 		}
 		if err != nil {
@@ -195,6 +274,7 @@ func (x *compaction) copyRecord(scanner *logScanner, r logRecord) error {
 // copyRest copies all records from where the copying has come to up to an offset, tombstones too.
 func (x *compaction) copyRest(end int64) error {
 	scanner := newLogScanner(x.from.dat, x.v.superblock.Version, end)
+	sum := uint32(0) // of what changes no more; nobody asks for it
 	for x.read < end {
 		r, verdict, err := scanner.check(x.read)
 		if err != nil {
@@ -203,11 +283,11 @@ func (x *compaction) copyRest(end int64) error {
 		if verdict != recordGood {
 			return &CorruptError{x.from.dat.Name(), x.read, "what was written just now is no needle"}
 		}
-		e := idxEntry{key: r.key, offset: uint32(x.at / needleAlignment), size: int32(r.size)}
+		e := idxEntry{key: r.key, offset: uint32(x.end / needleAlignment), size: int32(r.size)}
 		if r.size == 0 {
 			e.size = tombstoneSize
 		}
-		if err := x.copyRecord(scanner, r); err != nil {
+		if err := x.copyRecord(scanner, r, &sum); err != nil {
 			return err
 		}
 		x.idx.add(e)
@@ -222,32 +302,14 @@ func (x *compaction) apply(e idxEntry) {
 	var old index.Location
 	var replaced bool
 	if e.deleted() {
-		old, replaced = x.next.Delete(e.key)
+		old, replaced = x.index.Delete(e.key)
 	} else {
-		old, replaced = x.next.Put(e.key, index.Location{Offset: e.offset, Size: uint32(e.size)})
+		old, replaced = x.index.Put(e.key, index.Location{Offset: e.offset, Size: uint32(e.size)})
 	}
 	if replaced {
 		x.deletedCount++
 		x.deletedBytes += uint64(old.Size)
 	}
-}
-
-// cleanUp removes a copy of which nothing came.
-func (x *compaction) cleanUp() error {
-	if x.decided && x.v.content.Load().dat == x.dat {
-		return nil
-	}
-	var err error
-	if x.dat != nil {
-		err = x.dat.Close()
-	}
-	if x.idx != nil {
-		err = errors.Join(err, x.idx.f.Close())
-	}
-	if x.decided {
-		return err
-	}
-	return errors.Join(err, x.v.removeIfThere(".cpd"), x.v.removeIfThere(".cpx"))
 }
 
 // windowFile reads through the window of a scanner.

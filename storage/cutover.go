@@ -1,9 +1,7 @@
 package storage
 
 import (
-	"errors"
 	"fmt"
-	"path"
 )
 
 // cutOver lets the copy take the place of the log. The committer runs it, so nothing is written meanwhile.
@@ -12,92 +10,80 @@ func (x *compaction) cutOver() error {
 	if err := v.compactable(x.options.offline); err != nil {
 		return err
 	}
-	if v.content.Load() != x.from {
-		return fmt.Errorf("%w: the log was cut meanwhile", ErrCompacting)
+	if err := x.unmoved(); err != nil {
+		return err
+	}
+	r := c.replica.r
+	if r != nil {
+		if err := r.Compactable(x.origin.Floor); err != nil {
+			return err
+		}
 	}
 	if err := c.cut(); err != nil {
 		return err
 	}
 	x.options.Pace = nil
-	if err := x.copyRest(c.end); err != nil {
+	if err := x.copyRest(v.stats.length.Load()); err != nil {
+		return err
+	}
+	x.length = x.end
+	if err := x.copyTail(c.end); err != nil {
 		return err
 	}
 	if err := x.sync(); err != nil {
 		return err
 	}
-	if err := x.decide(); err != nil {
-		return err
+	by := x.end - c.end
+	err := x.takeOver()
+	if x.installed {
+		c.replica.shift(by)
+		x.done.After, x.done.Live = x.length, x.index.Len()
+		if r != nil {
+			r.Compacted(x.origin)
+		}
 	}
-	err := x.rename()
-	if err != nil {
-		// What .meta says holds: the next open gives the files their names.
-		v.turnReadOnly(CauseDamaged, fmt.Errorf("name the files of a compaction: %w", err))
-	}
-	old := c.idx
-	v.content.Store(newContent(x.dat, x.next))
-	v.revision.Store(uint32(x.done.Revision))
-	v.stats.length.Store(x.at)
-	v.stats.deletedCount.Store(x.deletedCount)
-	v.stats.deletedBytes.Store(x.deletedBytes)
-	v.readOnly.noteFilled(v.cfg.Now)
-	c.syncMu.Lock()
-	c.dirty.Store(false)
-	c.syncMu.Unlock()
-	c.idx, c.end, x.done.After, x.done.Live = x.idx, x.at, x.at, x.next.Len()
-	// The old log is closed when the last reader has let go of it, by the collector.
-	_ = old.f.Close() // nobody needs what is in it
-	return err
-}
-
-// decide writes down that the copy is the log. If it can't be told whether that has come to the disk, it is taken
-// back, or the volume takes no more writes: either log is whole then.
-func (x *compaction) decide() error {
-	v := x.v
-	v.metaMu.Lock()
-	defer v.metaMu.Unlock()
-	m := v.meta
-	m.Compacted = &x.done.Revision
-	m.Clean = &cleanMark{DatBytes: x.at, IdxBytes: x.idx.at}
-	err := m.write(v.fs, v.base+".meta")
-	if err == nil {
-		v.meta, x.decided = m, true
-		return nil
-	}
-	before := v.meta
-	if e := before.write(v.fs, v.base+".meta"); e != nil {
-		x.decided = true // perhaps: the files are left for the next open
-		v.turnReadOnly(CauseDamaged, fmt.Errorf("take a compaction back: %w", e))
-		err = errors.Join(err, e)
+	if err != nil && x.decided && r != nil {
+		r.Failed(err)
 	}
 	return err
 }
 
-func (x *compaction) rename() error {
-	v := x.v
-	err := v.fs.Rename(v.base+".cpd", v.base+".dat")
-	if err == nil {
-		err = v.fs.Rename(v.base+".cpx", v.base+".idx")
+// unmoved returns an error if the log is not the one any more that is copied.
+func (x *compaction) unmoved() error {
+	if x.v.content.Load() != x.from {
+		return fmt.Errorf("%w: the log was cut meanwhile", ErrCompacting)
 	}
-	if err == nil {
-		err = v.fs.SyncDir(path.Dir(v.base))
-	}
-	return err
+	return nil
 }
 
-// forgetDecision takes the mark of a compaction that is done out of `.meta`. Where that fails the next open does it,
-// and there is no other compaction before.
-func (x *compaction) forgetDecision() {
-	v := x.v
-	v.metaMu.Lock()
-	defer v.metaMu.Unlock()
-	if v.metaClosed || v.readOnly.load()&CauseDamaged != 0 {
-		return
+// copyTail copies what is not committed of a replicated volume's log, which may end inside a record.
+func (x *compaction) copyTail(end int64) error {
+	buf := make([]byte, min(copyBytes, max(end-x.read, 0)))
+	for x.read < end {
+		b := buf[:min(int64(len(buf)), end-x.read)]
+		if err := readFull(x.from.dat, b, x.read); err != nil {
+			return err
+		}
+		if err := x.write(b); err != nil {
+			return err
+		}
+		x.read += int64(len(b))
 	}
-	m := v.meta
-	m.Compacted = nil
-	if err := m.write(v.fs, v.base+".meta"); err != nil {
-		v.cfg.Logger.Warn("the mark of a compaction stays until the next start", "volume", v.id, "error", err)
-		return
+	return nil
+}
+
+// shift moves what is known of the uncommitted part of a log to where that is after a compaction.
+func (p *replica) shift(by int64) {
+	moved := func(offset uint32) uint32 { return uint32(int64(offset) + by/needleAlignment) }
+	p.parsed += by
+	for i := range p.entries {
+		p.entries[i].offset = moved(p.entries[i].offset)
+		p.entries[i].end += by
 	}
-	v.meta = m
+	if f := p.flight; f != nil {
+		f.end += by
+		for _, op := range f.ops {
+			op.entry.offset = moved(op.entry.offset)
+		}
+	}
 }

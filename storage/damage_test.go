@@ -443,7 +443,7 @@ func TestLostEnd(t *testing.T) {
 func TestSideFiles(t *testing.T) {
 	killed, clean, live := standardVolume(t)
 	length := int64(len(clean.dat))
-	newer, err := json.Marshal(meta{Version: metaVersionCompacted + 1})
+	newer, err := json.Marshal(meta{Version: metaVersionOrigin + 1})
 	if err != nil {
 		t.Fatal(err)
 	}

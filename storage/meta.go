@@ -12,11 +12,12 @@ import (
 	"weed/internal/vfs"
 )
 
-// The layouts of `.meta`: the latter is written while a compaction has been decided and may be unfinished, so that
-// no older program takes the files for what they are not.
+// The layouts of `.meta`: the second is written while a compaction has been decided and may be unfinished, the third
+// when there is an origin, so that no older program takes the files for what they are not.
 const (
 	metaVersion          = 1
 	metaVersionCompacted = 2
+	metaVersionOrigin    = 3
 )
 
 // maxMetaBytes bounds what is read of a `.meta` or `.vif` file.
@@ -48,6 +49,8 @@ type meta struct {
 	// Compacted is the revision of the log as it is from now on: that of the `.cpd` file, if there is one, which gets
 	// the log's name before anything else is done. Clean is about that log.
 	Compacted *uint16 `json:"compacted,omitempty"`
+	// Origin tells which compaction has made the log; nil if none of ours has.
+	Origin *Origin `json:"origin,omitempty"`
 }
 
 type cleanMark struct {
@@ -62,16 +65,21 @@ func readMeta(fsys vfs.FS, name string) (*meta, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	if m.Version < metaVersion || m.Version > metaVersionCompacted {
-		return nil, fmt.Errorf("%s has version %d, this program reads %d: use a newer one", name, m.Version, metaVersionCompacted)
+	if m.Version < metaVersion || m.Version > metaVersionOrigin {
+		return nil, fmt.Errorf("%s has version %d, this program reads %d: use a newer one", name, m.Version, metaVersionOrigin)
 	}
 	return &m, nil
 }
 
 // write replaces the file and makes it durable.
 func (m *meta) write(fsys vfs.FS, name string) error {
-	if m.Version = metaVersion; m.Compacted != nil {
+	switch {
+	case m.Origin != nil:
+		m.Version = metaVersionOrigin
+	case m.Compacted != nil:
 		m.Version = metaVersionCompacted
+	default:
+		m.Version = metaVersion
 	}
 	text, err := json.Marshal(m)
 	if err != nil {

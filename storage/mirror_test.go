@@ -31,7 +31,7 @@ func (m *mirrored) log() *RemoteLog {
 		if len(p) > MaxRemoteRead || offset+int64(len(p)) > m.v.SizeBytes() {
 			return fmt.Errorf("%d bytes at %d are asked for", len(p), offset)
 		}
-		_, err := m.v.ReadLog(offset, p)
+		_, err := m.v.ReadFile(offset, p)
 		return err
 	}}
 }
@@ -134,7 +134,7 @@ func TestMirrorReplaces(t *testing.T) {
 		{"another volume of that id", func(*testing.T, *mirrored, *mirrored) {}, "the copy was of another log"},
 		{"shorter", func(t *testing.T, old, next *mirrored) {
 			b := make([]byte, old.v.SizeBytes())
-			if _, err := old.v.ReadLog(0, b); err != nil {
+			if _, err := old.v.ReadFile(0, b); err != nil {
 				t.Fatal(err)
 			}
 			records := logRecords(Version3, b)

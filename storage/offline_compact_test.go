@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -110,14 +109,6 @@ func TestCompactIsRefused(t *testing.T) {
 	f := whole.clone()
 	f.dat[100] ^= 1
 	refused(f.disk(t), f, ErrCorrupt)
-	f = whole.clone()
-	var m meta
-	if err := json.Unmarshal(f.meta, &m); err != nil {
-		t.Fatal(err)
-	}
-	m.Replication = json.RawMessage(`{"epoch":1}`)
-	f.meta, _ = json.Marshal(m)
-	refused(f.disk(t), f, ErrSeveralCopies)
 	narrow := whole.disk(t)
 	narrow.SetCapacity(8 << 10)
 	refused(narrow, whole, ErrNoSpace)

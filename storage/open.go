@@ -33,7 +33,7 @@ func openVolume(fsys vfs.FS, dir string, id blob.VolumeID, collection string, cf
 	if err != nil {
 		return nil, err
 	}
-	v.content.Store(newContent(dat, index.New()))
+	v.content.Store(newContent(dat, index.New(), Origin{}))
 	r := recovery{v: v}
 	if err = r.run(); err != nil {
 		err = errors.Join(fmt.Errorf("open volume %s: %w", v.base, err), v.dat().Close())
@@ -79,7 +79,6 @@ func (r *recovery) run() (err error) {
 	if v.superblock, err = readSuperblock(v.dat()); err != nil {
 		return err
 	}
-	v.revision.Store(uint32(v.superblock.Revision))
 	if v.superblock.Version == Version1 {
 		v.readOnly.set(CauseOldVersion, true)
 	}
@@ -105,7 +104,7 @@ func (r *recovery) run() (err error) {
 	if err := r.scan(load, datLength); err != nil {
 		return err
 	}
-	v.stats.length.Store(r.end)
+	v.setLength(r.end)
 	if r.lastNs > 0 {
 		v.stats.modifiedAtUnix.Store(int64(r.lastNs / 1e9))
 	}
@@ -149,6 +148,7 @@ func (r *recovery) readMeta(datLength int64) error {
 		m = &meta{Foreign: true, ReadOnly: info.ReadOnly}
 	}
 	v.meta, v.foreign = *m, m.Foreign
+	v.content.Store(newContent(v.dat(), v.index(), r.origin()))
 	v.readOnly.set(CauseOperator, m.ReadOnly)
 	if m.Clean == nil {
 		return nil
@@ -159,6 +159,23 @@ func (r *recovery) readMeta(datLength int64) error {
 			fmt.Sprintf("the file was %d bytes long at the last clean shutdown", r.durable)})
 	}
 	return nil
+}
+
+// origin returns which compaction has made the log: one of ours, of which .meta tells, or none or another program's.
+func (r *recovery) origin() Origin {
+	super, kept := r.v.superblock, r.v.meta.Origin
+	if kept == nil {
+		return Origin{Revision: super.Revision}
+	}
+	err := kept.check(super.Length())
+	if err == nil && kept.Revision != super.Revision {
+		err = fmt.Errorf("it is of revision %d, and the log of %d", kept.Revision, super.Revision)
+	}
+	if err != nil {
+		r.damaged(&CorruptError{r.v.base + ".meta", 0, "the origin is not that of the log: " + err.Error()})
+		return Origin{Revision: super.Revision}
+	}
+	return *kept
 }
 
 // adopted tells whether the order of the `.idx` entries is known: we wrote them all, or a mark says which.
@@ -239,7 +256,7 @@ func (e idxEntry) loadInto(loader *index.Loader) {
 // publishIndex makes what was loaded the index.
 func (v *Volume) publishIndex(loader *index.Loader) {
 	m, replaced := loader.Map()
-	v.content.Store(newContent(v.dat(), m))
+	v.content.Store(newContent(v.dat(), m, v.Origin()))
 	v.stats.deletedCount.Store(uint64(replaced.Count))
 	v.stats.deletedBytes.Store(uint64(replaced.Bytes))
 }

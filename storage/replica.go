@@ -30,6 +30,12 @@ type Replicator interface {
 	Current() bool
 	// Idle says that nothing is about to be appended.
 	Idle()
+	// Compactable returns why the log may not be compacted up to a log offset now, nil if it may. It is asked when a
+	// compaction begins, and again before the new log takes the place of the old one; the error ends it. Then all below
+	// the offset must be committed for good: it is not cut any more.
+	Compactable(floor int64) error
+	// Compacted says that the log is that of an Origin now.
+	Compacted(o Origin)
 }
 
 // replica is the part of a committer that a replicated volume needs.
@@ -148,14 +154,6 @@ func (v *Volume) Replicate(start func(*Log) Replicator) error {
 // Post has the committer run a task, after those posted before. It returns false if the volume is closed: then the
 // task never runs.
 func (v *Volume) Post(task func()) bool { return v.committer.post(task) }
-
-// ReadLog reads bytes of the log, committed or not, into all of p.
-func (v *Volume) ReadLog(offset int64, p []byte) (int, error) {
-	if err := readFull(v.dat(), p, offset); err != nil {
-		return 0, v.closedError(err)
-	}
-	return len(p), nil
-}
 
 // Kept returns what a replicator has kept by Log.Save, nil for nothing.
 func (v *Volume) Kept() json.RawMessage {

@@ -8,14 +8,21 @@ import (
 	"sync"
 )
 
-// Log is what a Replicator does with a volume's log.
+// Log is what a Replicator does with a volume's log. All its offsets are log offsets, which no compaction changes: see
+// Origin.
 type Log struct{ c *committer }
 
-// Length returns the length of the log in bytes, uncommitted ones included.
-func (l *Log) Length() int64 { return l.c.end }
+// Origin returns which compaction has made the log.
+func (l *Log) Origin() Origin { return l.c.v.Origin() }
+
+// skipped is what log offsets are more than those in the file.
+func (l *Log) skipped() int64 { return l.Origin().Skipped }
+
+// Length returns where the log ends, uncommitted bytes included.
+func (l *Log) Length() int64 { return l.c.end + l.skipped() }
 
 // Whole returns the end of the last whole record.
-func (l *Log) Whole() int64 { return l.c.replica.parsed }
+func (l *Log) Whole() int64 { return l.c.replica.parsed + l.skipped() }
 
 // Waiting reports whether operations wait to be decided.
 func (l *Log) Waiting() bool {
@@ -37,24 +44,25 @@ func (l *Log) WantsSync() bool {
 // the disk's, the bytes are not part of the log. A disk that fails makes the volume read-only.
 func (l *Log) Write(offset int64, b []byte) error {
 	c := l.c
-	if offset != c.end {
-		return fmt.Errorf("append to volume %d at byte %d, which is %d long", c.v.id, offset, c.end)
+	if offset != l.Length() {
+		return fmt.Errorf("append to volume %d at byte %d, which is %d long", c.v.id, offset, l.Length())
 	}
+	at := c.end
 	err := c.cut()
 	if err == nil {
-		_, err = c.v.dat().WriteAt(b, offset)
+		_, err = c.v.dat().WriteAt(b, at)
 		c.dirty.Store(true) // not before the write: a sync in between would not cover it
 	}
 	before, entries := c.replica.parsed, len(c.replica.entries)
 	if err == nil {
 		c.end += int64(len(b))
-		err = c.parse(b, offset)
+		err = c.parse(b, at)
 	}
 	if err == nil {
 		c.replica.unsynced = true
 		return nil
 	}
-	c.end, c.replica.parsed = offset, before
+	c.end, c.replica.parsed = at, before
 	c.forgetTail(entries)
 	err = fmt.Errorf("append to volume %d: %w", c.v.id, diskError(err))
 	if !errors.Is(err, ErrCorrupt) {
@@ -156,6 +164,7 @@ const maxSpareEntries = 4 << 10
 func (l *Log) Commit(to int64) {
 	c := l.c
 	p := &c.replica
+	to -= l.skipped()
 	n := 0
 	for n < len(p.entries) && p.entries[n].end <= to {
 		c.v.apply(p.entries[n].idxEntry)
@@ -164,7 +173,7 @@ func (l *Log) Commit(to int64) {
 	}
 	if n > 0 {
 		c.v.stats.modifiedAtUnix.Store(c.v.cfg.Now().Unix())
-		c.v.stats.length.Store(p.entries[n-1].end)
+		c.v.setLength(p.entries[n-1].end)
 		c.v.readOnly.noteFilled(c.v.cfg.Now)
 		p.keys.remove(p.entries[:n]) // after they are published: a reader that waited looks them up then
 		p.entries = p.entries[:copy(p.entries, p.entries[n:])]
@@ -185,13 +194,16 @@ func (l *Log) Commit(to int64) {
 }
 
 // Cut cuts the log, as durably as the policy asks for. Operations of this server that go with that wait to be
-// decided anew. After an error the log may be as long as before, and the volume is read-only.
+// decided anew. After an error the log may be as long as before, and the volume is read-only; but for an offset that is
+// not in the log, or below its Floor, which other Origins have in another way: then nothing changes.
 func (l *Log) Cut(to int64) error {
 	c := l.c
 	p := &c.replica
-	if to < c.v.superblock.Length() || to > c.end {
-		return fmt.Errorf("cut volume %d to %d bytes, which is %d long", c.v.id, to, c.end)
+	o, length := l.Origin(), l.Length()
+	if to < c.v.superblock.Length()+o.Skipped || to > length || to < o.Floor && to < length {
+		return fmt.Errorf("cut volume %d to byte %d, which is %d long and was compacted up to byte %d", c.v.id, to, length, o.Floor)
 	}
+	to -= o.Skipped
 	if to < c.v.stats.length.Load() {
 		// First, and durably: an index file that knows more than the log is taken for a sign of damage.
 		if err := c.rewind(to); err != nil {

@@ -36,7 +36,7 @@ func (c *committer) rewind(to int64) error {
 		return err
 	}
 	v.publishIndex(loader)
-	v.stats.length.Store(end)
+	v.setLength(end)
 	v.readOnly.noteFilled(v.cfg.Now)
 	return nil
 }
@@ -70,18 +70,26 @@ func (c *committer) idxLengthAt(to int64) (idxBytes, end int64, err error) {
 // loadIdxAgain reads the whole index file.
 func (c *committer) loadIdxAgain() (*index.Loader, error) {
 	loader := index.NewLoader()
-	section := io.NewSectionReader(c.idx.f, 0, c.idx.at)
+	err := readIdx(io.NewSectionReader(c.idx.f, 0, c.idx.at), func(e idxEntry) { e.loadInto(loader) })
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", c.idx.f.Name(), err)
+	}
+	return loader, nil
+}
+
+// readIdx hands each entry of an index file that is known to be good to apply.
+func readIdx(from io.Reader, apply func(idxEntry)) error {
 	buf := make([]byte, 64<<10)
 	for {
-		n, err := io.ReadFull(section, buf)
+		n, err := io.ReadFull(from, buf)
 		for i := 0; i+idxEntrySize <= n; i += idxEntrySize {
-			parseIdxEntry(buf[i:]).loadInto(loader)
+			apply(parseIdxEntry(buf[i:]))
 		}
 		switch {
 		case err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF):
-			return loader, nil
+			return nil
 		case err != nil:
-			return nil, fmt.Errorf("read %s: %w", c.idx.f.Name(), err)
+			return err
 		}
 	}
 }

@@ -30,6 +30,16 @@ func (s *solo) Appended(int64, bool) {}
 func (s *solo) Current() bool        { return true }
 func (s *solo) Idle()                {}
 
+// Compactable lets compact what is committed; after a failure nothing.
+func (s *solo) Compactable(floor int64) error {
+	if s.err == nil && floor > s.committed {
+		return errors.New("not all of it is committed")
+	}
+	return s.err
+}
+
+func (s *solo) Compacted(Origin) {}
+
 func (s *solo) Persisted() {
 	s.committed = s.log.Length()
 	s.log.Commit(s.committed)
@@ -62,6 +72,8 @@ type puppet struct {
 	persisted int64 // up to where all is durable
 	failed    error
 	idle      int
+	rooted    error         // why it can't be compacted
+	compacted []Origin      // that were told
 	moved     chan struct{} // closed at the next change
 }
 
@@ -99,6 +111,13 @@ func (p *puppet) Appended(int64, bool) { p.change(func() {}) }
 func (p *puppet) Persisted()           { p.change(func() { p.persisted = p.log.Length() }) }
 func (p *puppet) Failed(err error)     { p.change(func() { p.failed = err }) }
 func (p *puppet) Idle()                { p.change(func() { p.idle++ }) }
+func (p *puppet) Compacted(o Origin)   { p.change(func() { p.compacted = append(p.compacted, o) }) }
+
+func (p *puppet) Compactable(int64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rooted
+}
 
 func (p *puppet) Current() bool {
 	p.mu.Lock()

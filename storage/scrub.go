@@ -174,6 +174,3 @@ func (v *Volume) OffsetOf(key blob.Key) (int64, bool) {
 	loc, ok := v.index().Get(key)
 	return int64(loc.Offset) * needleAlignment, ok
 }
-
-// Revision returns how often the log was compacted: offsets mean the same in logs of one revision.
-func (v *Volume) Revision() uint16 { return uint16(v.revision.Load()) }

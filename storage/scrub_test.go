@@ -54,7 +54,7 @@ func twins(t *testing.T, fill func(*Volume)) (disks [2]*vfs.Mem, volumes [2]*Vol
 // sourceOf reads another volume's log.
 func sourceOf(v *Volume) Source {
 	return func(p []byte, offset int64) error {
-		_, err := v.ReadLog(offset, p)
+		_, err := v.ReadFile(offset, p)
 		return err
 	}
 }

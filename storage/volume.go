@@ -22,9 +22,8 @@ type Volume struct {
 	base       string // path of the files without extension
 	fs         vfs.FS
 	cfg        Config
-	superblock Superblock              // as it was at the open; see revision
-	content    atomic.Pointer[content] // replaced when the log is cut below what was published, or compacted
-	revision   atomic.Uint32           // compactions of the log
+	superblock Superblock              // as it was at the open: the revision is that of Origin
+	content    atomic.Pointer[content] // replaced when the log is cut below what was published, compacted, or reset
 	compacting atomic.Bool
 	committer  *committer
 	readOnly   causes
@@ -35,7 +34,8 @@ type Volume struct {
 	failedSince   atomic.Bool // the disk has given cause for CauseDamaged since
 
 	stats struct {
-		length         atomic.Int64 // committed bytes of the log
+		length         atomic.Int64 // committed bytes of the log's file
+		logLength      atomic.Int64 // the same as a log offset
 		deletedCount   atomic.Uint64
 		deletedBytes   atomic.Uint64
 		modifiedAtUnix atomic.Int64
@@ -44,6 +44,9 @@ type Volume struct {
 	metaMu     sync.Mutex // guards meta, metaClosed, and writes of the .meta file
 	meta       meta
 	metaClosed bool // the file is not written any more
+
+	successorMu sync.Mutex // guards successor, and the names of its files, but for those that are decided
+	successor   *successor // whose files have the names
 
 	closeOnce sync.Once
 	closeErr  error
@@ -54,11 +57,12 @@ type Volume struct {
 type content struct {
 	dat      vfs.File
 	index    *index.Map
+	origin   Origin
 	verified *verifiedSet // of the log's large blobs
 }
 
-func newContent(dat vfs.File, m *index.Map) *content {
-	return &content{dat: dat, index: m, verified: new(verifiedSet)}
+func newContent(dat vfs.File, m *index.Map, o Origin) *content {
+	return &content{dat: dat, index: m, origin: o, verified: new(verifiedSet)}
 }
 
 func (v *Volume) dat() vfs.File { return v.content.Load().dat }
@@ -73,7 +77,7 @@ type VolumeStatus struct {
 	TTL          blob.TTL
 	Version      Version
 	Revision     uint16
-	SizeBytes    int64 // committed length of the log
+	SizeBytes    int64 // committed length of the log's file
 	Live         int   // needles that can be read
 	DeletedCount uint64
 	DeletedBytes uint64
@@ -92,7 +96,7 @@ func (v *Volume) Collection() string { return v.collection }
 // Placement returns how many copies the volume is to have, and where.
 func (v *Volume) Placement() blob.Placement { return v.superblock.Placement }
 
-// SizeBytes returns the committed length of the log.
+// SizeBytes returns the committed length of the log's file; see LogLength.
 func (v *Volume) SizeBytes() int64 { return v.stats.length.Load() }
 
 // TTL returns the volume's time to live.

@@ -62,7 +62,7 @@ func (s *Server) settledEnd(v *storage.Volume) (int64, error) {
 	}
 	switch status := r.Look(); {
 	case status.InSync:
-		return min(status.Committed, v.SizeBytes()), nil
+		return min(status.Committed-v.Origin().Skipped, v.SizeBytes()), nil
 	case status.Failed && v.DamagedWhenOpened():
 		return v.SizeBytes(), nil
 	}

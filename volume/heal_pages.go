@@ -102,7 +102,7 @@ func (s *Server) getLog(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	b := make([]byte, r.length)
-	_, err = r.v.ReadLog(r.offset, b)
+	_, err = r.v.ReadFile(r.offset, b)
 	if err == nil && revision != int64(r.v.Revision()) {
 		err = errRevision // compacted just now
 	}

@@ -51,7 +51,7 @@ func (l logSource) ReadLog(id blob.VolumeID, offset int64, p []byte) (int, error
 	if !ok {
 		return 0, storage.ErrNoVolume
 	}
-	return v.ReadLog(offset, p)
+	return v.ReadLog(offset, p, v.Origin())
 }
 
 // frames takes what other servers send.

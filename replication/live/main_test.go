@@ -124,7 +124,7 @@ func (c *cluster) start(name replication.Server, disk *vfs.Mem, first *replicati
 func (s *server) replica() *Replica { return s.node.Replica(volume) }
 
 func (s *server) ReadLog(_ blob.VolumeID, offset int64, p []byte) (int, error) {
-	return s.v.ReadLog(offset, p)
+	return s.v.ReadLog(offset, p, s.v.Origin())
 }
 
 func (s *server) Receive(from replication.Server, f link.Frame) { s.node.Receive(from, f) }

@@ -71,7 +71,8 @@ func (r *Replica) start(kept replication.Durable, fresh bool) error {
 	r.expiring = int(n.cfg.GiveUp / (n.cfg.Lease / ticksPerLease))
 	return r.v.Replicate(func(log *storage.Log) storage.Replicator {
 		r.log = log
-		r.group = replication.NewGroup(r.id, n.cfg.Self, n.leases, kept, log.Length(), fresh, n.now())
+		r.group = replication.NewGroup(r.id, n.cfg.Self, n.leases, kept, replication.Origin{}, log.Length(),
+			fresh, n.now())
 		r.failed = r.v.ReadOnly()&(storage.CauseDamaged|storage.CauseFiles) != 0
 		r.carryOut(r.group.Tick(n.now()))
 		r.giveWay()
@@ -236,6 +237,15 @@ func (r *Replica) Failed(err error) { r.fail(err) }
 
 // Idle is called by the committer.
 func (r *Replica) Idle() { r.carryOut(r.group.Idle()) }
+
+// errNotYet: the members do not agree on compactions.
+var errNotYet = fmt.Errorf("%w: several copies are not compacted yet", storage.ErrCompacting)
+
+// Compactable is called by the committer.
+func (r *Replica) Compactable(int64) error { return errNotYet }
+
+// Compacted is called by the committer.
+func (r *Replica) Compacted(storage.Origin) {}
 
 // recover goes back to work when the disk does, once the others go on without this copy.
 func (r *Replica) recover() {
