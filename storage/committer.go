@@ -272,7 +272,8 @@ func (c *committer) accept(batch []*operation) (end int64) {
 		if c.v.superblock.Version == Version3 {
 			op.needle.AppendAtNs = at
 		}
-		op.entry = idxEntry{key: op.needle.Key, offset: uint32(end / needleAlignment), size: int32(op.rec.size)}
+		op.entry = idxEntry{key: op.needle.Key, offset: uint32(end / needleAlignment), size: int32(op.rec.size),
+			rest: op.rec.restSum()}
 		if op.delete {
 			op.entry.size = tombstoneSize
 		}

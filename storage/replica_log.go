@@ -104,6 +104,11 @@ func (c *committer) parse(b []byte, at int64) error {
 		if r.size == 0 {
 			e.size = tombstoneSize
 		}
+		if inside {
+			e.rest = restSum(c.v.superblock.Version, b[p.parsed-at:][:r.length])
+		} else if rest, _, err := readRest(c.v.dat(), c.v.superblock.Version, p.parsed, nil); err == nil {
+			e.rest = known(Checksum(rest))
+		}
 		c.lastNs = max(c.lastNs, r.appendAtNs)
 		p.parsed += r.length
 		c.addTail(e, p.parsed)
@@ -235,7 +240,10 @@ func (l *Log) Cut(to int64) error {
 
 // Flush writes what the index file lacks of what is published. It is to be called now and then: it bounds what the
 // start after a kill reads of the log.
-func (l *Log) Flush() { l.c.flushIdx() }
+func (l *Log) Flush() {
+	l.c.flushIdx()
+	l.c.idx.flushSums(true)
+}
 
 // Save keeps what the replicator must know after a restart, durably. elsewhere says that other servers hold all that
 // was acknowledged, too, so that a log whose end a power cut has torn may lose that end: see FORMAT.md.

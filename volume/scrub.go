@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -36,6 +37,8 @@ type scrubTarget interface {
 	scrubExtent(id blob.VolumeID) (v *storage.Volume, revision uint16, end int64, err error)
 	// mend replaces the record at an offset by that of another copy.
 	mend(v *storage.Volume, offset, end int64) error
+	// mendRest mends a run of records of which the sum of what is no data is not known, or is not that of what is there.
+	mendRest(v *storage.Volume, b storage.RestBlock) (mended int, err error)
 	// healed is told that all of a volume is as it should be, after something of it was mended.
 	healed(v *storage.Volume, end int64)
 }
@@ -176,7 +179,21 @@ func (s *scrubber) pass(ctx context.Context, id blob.VolumeID) {
 					damaged = append(damaged, wire.DamagedRange{Offset: d.Offset, Length: d.Length, Reason: d.Reason})
 				}
 				return ok
+			},
+			func(b storage.RestBlock) {
+				n, err := s.target.mendRest(v, b)
+				if mended += n; err == nil {
+					return
+				}
+				s.found.Add(1)
+				s.logger.Error("a volume is damaged, and is not mended", "volume", v.ID(), "offset", b.Offset, "bytes", b.Length, "error", err)
+				if len(damaged) < maxDamagedListed {
+					damaged = append(damaged, wire.DamagedRange{Offset: b.Offset, Length: b.Length, Reason: err.Error()})
+				}
 			}, s.reached)
+	}
+	if err == nil {
+		err = s.mendIndex(v)
 	}
 	if err == nil && v.Revision() != revision {
 		err = errors.New("the log was compacted meanwhile, and is read again")
@@ -185,6 +202,17 @@ func (s *scrubber) pass(ctx context.Context, id blob.VolumeID) {
 	if err == nil && mended > 0 && len(damaged) == 0 {
 		s.target.healed(v, end)
 	}
+}
+
+// mendIndex mends a volume's index file, for which no other copy is needed.
+func (s *scrubber) mendIndex(v *storage.Volume) error {
+	n, err := v.MendIndexFile()
+	if err != nil {
+		return fmt.Errorf("index file: %w", err)
+	}
+	s.found.Add(uint64(n))
+	s.mended.Add(uint64(n))
+	return nil
 }
 
 func (s *scrubber) reached(offset int64) {

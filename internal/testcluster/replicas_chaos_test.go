@@ -75,7 +75,7 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 	n := &nemesis{t: t, c: c, ground: g, random: random, down: make(map[*testcluster.Server]bool),
 		lost: make(map[[2]*testcluster.Server]int), heals: make(map[[2]*testcluster.Server]func())}
 	for i := range chaosServers {
-		flags := []string{"-fsync=" + fsync, "-max=20"}
+		flags := []string{"-fsync=" + fsync, "-max=20", "-scrubMBps=1000"}
 		if i == 0 && g.disk != "" {
 			flags = append(flags, "-dir="+g.disk)
 		}
@@ -90,6 +90,7 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 	for i, replication := range []string{"001", "002", "001", "002"} {
 		l.volumes = append(l.volumes, newBlobs(t, c, fmt.Sprintf("c%d", i), replication))
 	}
+	n.volumes = l.volumes
 	l.began, n.began = time.Now(), time.Now()
 	t.Cleanup(func() { n.report(l) })
 	ctx, stop := context.WithCancel(t.Context())
@@ -116,6 +117,7 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 		n.note("all volumes take puts again")
 	}
 	l.readEverywhere()
+	n.allMended()
 	for _, b := range l.volumes {
 		for _, h := range b.used {
 			if err := h.check(); err != nil {
@@ -131,7 +133,8 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 		}
 	}
 	t.Logf("faults in seconds from %s on:\n%s", n.began.Format(time.StampMicro), strings.Join(n.journal, "\n"))
-	t.Logf("-chaos.seed=%d: %d faults, %d blobs, %d operations: %d done, %d failed, %d unknown", seed, n.faults, used, events,
+	t.Logf("-chaos.seed=%d: %d faults, %d of them flipped bits, %d blobs, %d operations: %d done, %d failed, %d unknown", seed, n.faults, n.damages,
+		used, events,
 		l.counts[done].Load(), l.counts[failed].Load(), l.counts[unknown].Load())
 }
 

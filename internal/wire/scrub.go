@@ -11,6 +11,9 @@ const (
 	// fewer bytes than were asked for, from one on: the caller asks again for the rest. 416 if they are not all
 	// committed.
 	PathVolumeChecksum = "/internal/volume/checksum"
+	// PathVolumeRests sums up what no checksum of a record covers in a run of records: GET ?volumeId=&revision=&offset=
+	// &length=&number=&records= -> RestSums. Errors as for PathVolumeLog.
+	PathVolumeRests = "/internal/volume/rests"
 	// PathVolumeScrub tells what scrubs have found: GET ?volumeId= -> ScrubStatus. POST orders one at once. Without
 	// volumeId it is about all volumes of the server.
 	PathVolumeScrub = "/internal/volume/scrub"
@@ -24,6 +27,12 @@ type LogChecksum struct {
 	Length   int64  `json:"length"` // bytes behind the offset that were read
 	CRC      uint32 `json:"crc"`    // CRC-32C of these, continued from what was given
 	Revision uint16 `json:"revision"`
+}
+
+// RestSums is about what is no data in a run of records.
+type RestSums struct {
+	Sum  uint32 `json:"sum"`  // what was written, 0 if that is not known
+	Here uint32 `json:"here"` // what is there
 }
 
 // ScrubStatus is what a server's scrub does and has found.
