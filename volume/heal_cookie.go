@@ -13,21 +13,25 @@ import (
 // guesses cookies gets no more work done than that.
 const cookieChecks = 100
 
-// allowance lets something happen now and then.
+// allowance lets something happen so often per second, and so often at once after a pause.
 type allowance struct {
 	mu   sync.Mutex
-	next time.Time
+	used time.Time // up to when it is used up
 }
 
-// take reports whether it may happen now, at most perSecond times in a second.
+// take reports whether it may happen now.
 func (a *allowance) take(perSecond int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	if now.Before(a.next) {
+	if a.used.Before(now.Add(-time.Second)) {
+		a.used = now.Add(-time.Second)
+	}
+	next := a.used.Add(time.Second / time.Duration(perSecond))
+	if next.After(now) {
 		return false
 	}
-	a.next = now.Add(time.Second / time.Duration(perSecond))
+	a.used = next
 	return true
 }
 

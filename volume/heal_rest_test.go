@@ -1,0 +1,178 @@
+package volume
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// flipByte flips bits of a byte of a file.
+func flipByte(t *testing.T, path string, at int64, xor byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var b [1]byte
+	if _, err := f.ReadAt(b[:], at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= xor
+	if _, err := f.WriteAt(b[:], at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// place returns where a record's data begins in a copy's log.
+func (p *twins) place(i int, content string) int64 {
+	p.t.Helper()
+	log, err := os.ReadFile(p.dat(i))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	at := bytes.Index(log, []byte(content))
+	if at < 0 {
+		p.t.Fatal("the content is not in the log")
+	}
+	return int64(at)
+}
+
+// stocked puts several runs of records, and returns their contents.
+func stocked(p *twins) (contents []string) {
+	p.t.Helper()
+	for i := range 80 {
+		contents = append(contents, noise(200+i, uint32(i+1)))
+		p.nodes[i%2].put(fmt.Sprintf("/3,%02x637037d6", i+2), contents[i], "Seaweed-Owner", "somebody")
+	}
+	p.nodes[0].do("DELETE", "/3,05637037d6", "").want(202)
+	p.same()
+	return contents
+}
+
+// A blob whose cookie has flipped is there for who knows the right one, for writes too, and only for those.
+func TestFlippedCookie(t *testing.T) {
+	p := pairUp(t, nil)
+	contents := stocked(p)
+	for i := range 6 {
+		fid, content := fmt.Sprintf("/3,%02x637037d6", i+12), contents[i+10]
+		for at, n := range p.nodes {
+			flipByte(t, p.dat(at), p.place(at, content)-20, 1<<i)
+			n.get(fmt.Sprintf("/3,%02x637037d7", i+12)).want(404)
+			switch i {
+			case 0:
+				n.do("HEAD", fid, "").want(200)
+			default:
+				n.get(fid).want(200).is(content)
+			}
+			p.same()
+		}
+	}
+	flipByte(t, p.dat(0), p.place(0, contents[30])-19, 4)
+	p.nodes[1].do("PUT", "/3,20637037d6", "a new version").want(201)
+	flipByte(t, p.dat(0), p.place(0, contents[31])-18, 4)
+	p.nodes[1].do("DELETE", "/3,21637037d6", "").want(202)
+	p.same()
+	p.nodes[0].do("PUT", "/3,22637037d7", "with another cookie").want(403)
+}
+
+// A scrub mends what no checksum of a record covers, in each copy.
+func TestScrubMendsRests(t *testing.T) {
+	p := pairUp(t, nil)
+	contents := stocked(p)
+	for i, from := range []int64{-20, 3 + 200 + 60, 9 + 200 + 61, 200 + 62 + 30} { // a cookie, attributes, the next record's header
+		for at, n := range p.nodes {
+			flipByte(t, p.dat(at), p.place(at, contents[60+i])+from, 1<<i)
+			if s := n.scrubNow(3); s.Mended == 0 || len(s.Damaged) > 0 || s.Error != "" {
+				t.Errorf("%d: %+v", i, s)
+			}
+			p.same()
+		}
+	}
+	p.nodes[0].get("/metrics").says("weed_volume_damaged_ranges 0\n")
+}
+
+// A copy that has lost its sums learns them from one that has them, or from all if they are the same.
+func TestSumsAreLearned(t *testing.T) {
+	p := pairUp(t, nil)
+	contents := stocked(p)
+	restart := func(forget ...int) {
+		t.Helper()
+		for i, n := range p.nodes {
+			n.stop()
+			for _, f := range forget {
+				if f == i {
+					if err := os.Remove(strings.TrimSuffix(p.dat(i), ".dat") + ".sum"); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		for i := range p.nodes {
+			p.nodes[i] = run(t, p.cfg[i])
+		}
+		eventually(t, "both copies take part", func() bool {
+			return p.nodes[0].get("/3,0c637037d6").StatusCode == 200 && p.nodes[1].get("/3,0c637037d6").StatusCode == 200
+		})
+	}
+	restart(1)
+	flipByte(t, p.dat(1), p.place(1, contents[20])-20, 2)
+	if s := p.nodes[1].scrubNow(3); s.Mended == 0 || len(s.Damaged) > 0 {
+		t.Errorf("%+v", s)
+	}
+	p.same()
+	// Where nobody knows them, they are made of what all have, and hold from then on.
+	restart(0, 1)
+	for _, n := range p.nodes {
+		if s := n.scrubNow(3); s.Mended > 0 || len(s.Damaged) > 0 || s.Error != "" {
+			t.Errorf("%+v", s)
+		}
+	}
+	flipByte(t, p.dat(0), p.place(0, contents[21])-20, 2)
+	if s := p.nodes[0].scrubNow(3); s.Mended == 0 || len(s.Damaged) > 0 {
+		t.Errorf("%+v", s)
+	}
+	p.same()
+	// Two that differ, and nobody knows: that is said, and left alone.
+	restart(0, 1)
+	flipByte(t, p.dat(0), p.place(0, contents[22])-20, 2)
+	before, _ := os.ReadFile(p.dat(0))
+	for _, n := range p.nodes {
+		if s := n.scrubNow(3); s.Mended > 0 || len(s.Damaged) != 1 || !strings.Contains(s.Damaged[0].Reason, "differ") {
+			t.Errorf("%+v", s)
+		}
+	}
+	if after, _ := os.ReadFile(p.dat(0)); !bytes.Equal(before, after) {
+		t.Error("bytes were changed")
+	}
+}
+
+// An index file that is damaged, while a server runs or while it is away, hides nothing and brings nothing back.
+func TestFlippedIndexFile(t *testing.T) {
+	p := pairUp(t, nil)
+	stocked(p)
+	idx := strings.TrimSuffix(p.dat(1), ".dat") + ".idx"
+	p.nodes[1].stop()
+	want, err := os.ReadFile(idx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int64{4 * 16, 63*16 + 7, int64(len(want)) - 9} {
+		flipByte(t, idx, at, 8)
+	}
+	p.nodes[1] = run(t, p.cfg[1])
+	eventually(t, "the copy takes part", func() bool { return p.nodes[1].get("/3,0c637037d6").StatusCode == 200 })
+	p.nodes[1].get("/3,05637037d6").want(404)
+	for i := range 80 {
+		if i != 3 {
+			p.nodes[1].get(fmt.Sprintf("/3,%02x637037d6", i+2)).want(200)
+		}
+	}
+	flipByte(t, idx, 16*20+3, 8)
+	p.nodes[1].scrubNow(3)
+	if got, err := os.ReadFile(idx); err != nil || !bytes.Equal(got[:len(want)], want) {
+		t.Error("the index file is not what it was", err)
+	}
+}
