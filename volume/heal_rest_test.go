@@ -100,21 +100,12 @@ func TestSumsAreLearned(t *testing.T) {
 	contents := stocked(p)
 	restart := func(forget ...int) {
 		t.Helper()
-		for i, n := range p.nodes {
-			n.stop()
-			for _, f := range forget {
-				if f == i {
-					if err := os.Remove(strings.TrimSuffix(p.dat(i), ".dat") + ".sum"); err != nil {
-						t.Fatal(err)
-					}
+		p.restart(func() {
+			for _, i := range forget {
+				if err := os.Remove(strings.TrimSuffix(p.dat(i), ".dat") + ".sum"); err != nil {
+					t.Fatal(err)
 				}
 			}
-		}
-		for i := range p.nodes {
-			p.nodes[i] = run(t, p.cfg[i])
-		}
-		eventually(t, "both copies take part", func() bool {
-			return p.nodes[0].get("/3,0c637037d6").StatusCode == 200 && p.nodes[1].get("/3,0c637037d6").StatusCode == 200
 		})
 	}
 	restart(1)
@@ -154,16 +145,16 @@ func TestFlippedIndexFile(t *testing.T) {
 	p := pairUp(t, nil)
 	stocked(p)
 	idx := strings.TrimSuffix(p.dat(1), ".dat") + ".idx"
-	p.nodes[1].stop()
-	want, err := os.ReadFile(idx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, at := range []int64{4 * 16, 63*16 + 7, int64(len(want)) - 9} {
-		flipByte(t, idx, at, 8)
-	}
-	p.nodes[1] = run(t, p.cfg[1])
-	eventually(t, "the copy takes part", func() bool { return p.nodes[1].get("/3,0c637037d6").StatusCode == 200 })
+	var want []byte
+	p.restart(func() {
+		var err error
+		if want, err = os.ReadFile(idx); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []int64{4 * 16, 63*16 + 7, int64(len(want)) - 9} {
+			flipByte(t, idx, at, 8)
+		}
+	})
 	p.nodes[1].get("/3,05637037d6").want(404)
 	for i := range 80 {
 		if i != 3 {

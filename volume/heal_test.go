@@ -25,6 +25,7 @@ type decider struct {
 	*fakeMaster
 	mu      sync.Mutex
 	inForce wire.VolumeConfig
+	asleep  bool // it decides nothing
 }
 
 func (d *decider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -39,6 +40,10 @@ func (d *decider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.asleep {
+		http.Error(w, "asleep", http.StatusServiceUnavailable)
+		return
+	}
 	if asked.Epoch == d.inForce.Epoch+1 {
 		asked.Copies = d.inForce.Copies
 		d.inForce = asked
@@ -51,6 +56,7 @@ func (d *decider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type twins struct {
 	t     *testing.T
 	nodes [2]*node
+	by    *decider
 	dirs  [2]string
 	cfg   [2]func(*Config)
 }
@@ -74,7 +80,7 @@ func pairUpWith(t *testing.T, ttl string, change func(i int, c *Config)) *twins 
 	d.reply = func(wire.Heartbeat) (wire.HeartbeatReply, int) {
 		return wire.HeartbeatReply{Leader: front.Listener.Addr().String()}, http.StatusOK
 	}
-	p := &twins{t: t}
+	p := &twins{t: t, by: d}
 	d.inForce = wire.VolumeConfig{ID: 3, Epoch: 1, Copies: 2}
 	for i := range p.nodes {
 		addr := freeport.Addr(t)
@@ -98,6 +104,34 @@ func pairUpWith(t *testing.T, ttl string, change func(i int, c *Config)) *twins 
 		return a.StatusCode == 201 && b.StatusCode == 200
 	})
 	return p
+}
+
+// restart stops both servers, and starts them again after change was made to their files. Neither goes on alone.
+func (p *twins) restart(change func()) {
+	p.t.Helper()
+	p.by.sleep(true)
+	for _, n := range p.nodes {
+		n.stop()
+	}
+	change()
+	for i := range p.nodes {
+		p.nodes[i] = run(p.t, p.cfg[i])
+	}
+	p.by.sleep(false)
+	eventually(p.t, "both copies take part", func() bool {
+		for _, n := range p.nodes {
+			if r := n.node.Replica(3); r == nil || !r.Status().InSync || !r.Readable() {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func (d *decider) sleep(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asleep = on
 }
 
 func (p *twins) dat(i int) string { return filepath.Join(p.dirs[i], "3.dat") }
