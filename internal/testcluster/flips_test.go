@@ -25,6 +25,9 @@ const (
 	mendBound = 60 * time.Second
 )
 
+// errScrubbing: it is looked for the damage.
+var errScrubbing = errors.New("it is being scrubbed")
+
 // flips is the damage that was done to one copy of a volume and that is not known to be mended. No other copy of the
 // volume is damaged before.
 type flips struct {
@@ -240,8 +243,9 @@ func (n *nemesis) lookAtFlips() {
 			err = f.mended()
 		}
 		if err != nil {
-			kept = append(kept, f)
-			f.why = err
+			if kept = append(kept, f); !errors.Is(err, errScrubbing) || f.why == nil {
+				f.why = err
+			}
 			continue
 		}
 		n.note("whole again after %v: %s of %s", time.Since(f.since).Round(time.Millisecond), filepath.Base(f.file), f.server.Addr)
@@ -257,7 +261,7 @@ func (f *flips) mended() error {
 			return f.orGone(err)
 		}
 		f.scrub = true
-		return errors.New("it is being scrubbed")
+		return errScrubbing
 	}
 	if err := askJSON(http.MethodGet, scrubURL(f.server, f.volume), &s); err != nil {
 		return f.orGone(err)
@@ -266,7 +270,7 @@ func (f *flips) mended() error {
 	case len(s.Volumes) != 1:
 		return errors.New("there is no scrub of it")
 	case s.Volumes[0].Pending:
-		return errors.New("it is being scrubbed")
+		return errScrubbing
 	}
 	f.scrub = false // the next look orders another one
 	if v := s.Volumes[0]; v.Error != "" || len(v.Damaged) > 0 || v.FinishedAtSecond == 0 {
