@@ -193,7 +193,8 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 	case v.foreign:
 		check.looseBytes, check.looseLength = v.meta.Clean.IdxBytes, v.meta.Clean.DatBytes
 	}
-	r.sums = &sumCheck{sums: newSums(v.fs, v.base+".sum"), stored: readSums(v.fs, v.base+".sum"), dat: v.dat()}
+	r.sums = &sumCheck{sums: newSums(v.fs, v.base+".sum"), stored: readSums(v.fs, v.base+".sum"), dat: v.dat(),
+		version: v.superblock.Version, looseBytes: check.looseBytes}
 	check.sums = r.sums
 	loader := index.NewLoader()
 	load, err := loadIdx(r.idx, check, func(e idxEntry) { e.loadInto(loader) })
@@ -298,6 +299,10 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 		}
 		v.apply(e)
 		if good { // the gap that others leave makes the next start look again
+			if s := r.idxWriter.sums; s != nil && !v.foreign {
+				e.rest = scanner.rest(rec.offset, rec.length)
+				s.doubt()
+			}
 			r.idxWriter.add(e)
 		} else {
 			r.idxWriter.sums = nil

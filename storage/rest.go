@@ -36,6 +36,22 @@ func (r *record) restSum() uint32 {
 	return known(updateChecksum(Checksum(r.prefix[:r.prefixN]), r.suffix))
 }
 
+// rest returns the checksum of the rest of a good record, 0 if it can't be read.
+func (s *logScanner) rest(at, length int64) uint32 {
+	if length <= int64(len(s.buf)) {
+		b, err := s.bytes(at, int(length))
+		if err != nil {
+			return 0
+		}
+		return restSum(s.version, b)
+	}
+	rest, _, err := readRest(s.f, s.version, at, nil)
+	if err != nil {
+		return 0
+	}
+	return known(Checksum(rest))
+}
+
 // readRest appends the rest of the record at an offset to dst.
 func readRest(f vfs.File, version Version, at int64, dst []byte) (rest []byte, length int64, err error) {
 	var head [needleHeaderSize + 4]byte
@@ -65,13 +81,15 @@ type RestBlock struct {
 	Records        int   // in it
 	Offset, Length int64 // of the run in the log's file, in bytes
 	Sum            uint32
+	Doubted        bool   // Sum was made of what was found after a crash
 	Here           uint32 // what Sum would have to be for the bytes that are there
 }
 
-// RestSum returns what is known of the sum of a run: Sum, 0 for nothing, and Here for the bytes that are there from
+// RestSum returns what is known of the sum of a run: Sum, 0 for nothing, Doubted, and Here for the bytes that are there from
 // the offset on.
 func (v *Volume) RestSum(b *RestBlock) error {
-	b.Sum, b.Here = v.restKnown(b), firstRest
+	b.Sum, b.Doubted = v.restKnown(b)
+	b.Here = firstRest
 	var rest []byte
 	for at, i := b.Offset, 0; i < b.Records; i++ {
 		var length int64
@@ -85,11 +103,11 @@ func (v *Volume) RestSum(b *RestBlock) error {
 	return nil
 }
 
-func (v *Volume) restKnown(b *RestBlock) uint32 {
+func (v *Volume) restKnown(b *RestBlock) (sum uint32, doubted bool) {
 	if s := v.sums.Load(); s != nil {
 		return s.rests(b.Number, b.Records)
 	}
-	return 0
+	return 0, false
 }
 
 // KeepRestSum takes down what the sum of a run is, because all copies agree on it.

@@ -47,7 +47,7 @@ func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), r
 		if err != nil {
 			return v.closedError(err)
 		}
-		if b, over := s.run.pass(s, at, next, damage == nil); over && b.Sum != b.Here {
+		if b, over := s.run.pass(s, at, next, damage == nil); over && (b.Sum != b.Here || b.Doubted) {
 			rests(b)
 			s.scanner.n = 0
 		}
@@ -79,33 +79,16 @@ func (run *restRun) pass(s *scrub, at, next int64, good bool) (b RestBlock, over
 	run.Records++
 	run.broken = run.broken || !good
 	if good {
-		run.Here = foldRest(run.Here, s.restAt(at, next-at))
+		run.Here = foldRest(run.Here, s.scanner.rest(at, next-at))
 	}
 	if run.Records < sumRecords && next < s.end {
 		return b, false
 	}
 	run.Length = next - run.Offset
 	b, over = run.RestBlock, !run.broken && run.Here != 0
-	b.Sum = s.v.restKnown(&b)
+	b.Sum, b.Doubted = s.v.restKnown(&b)
 	run.Number, run.Records = run.Number+1, 0
 	return b, over
-}
-
-// restAt returns the checksum of the rest of a good record, 0 if it can't be read.
-func (s *scrub) restAt(at, length int64) uint32 {
-	version := s.v.superblock.Version
-	if length <= int64(len(s.scanner.buf)) {
-		b, err := s.scanner.bytes(at, int(length))
-		if err != nil {
-			return 0
-		}
-		return restSum(version, b)
-	}
-	rest, _, err := readRest(s.file, version, at, nil)
-	if err != nil {
-		return 0
-	}
-	return known(Checksum(rest))
 }
 
 // scrub is one pass over a log.

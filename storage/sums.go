@@ -22,7 +22,8 @@ const (
 // blockSum is what is known of sumRecords records that follow each other in the log. 0 is not known.
 type blockSum struct {
 	entries uint32 // CRC-32C of their entries in `.idx`
-	rests   uint32 // of the checksums of what is no data in them, see restOf
+	rests   uint32 // of the checksums of what is no data in them, see restSum
+	doubted bool   // rests was made of what was found after a crash. The file does not have it
 }
 
 // sums are checksums of what no other checksum tells about: the entries of `.idx`, and headers, attributes, times and
@@ -46,7 +47,8 @@ type openBlock struct {
 	n       int
 	entries uint32
 	rests   [sumRecords + 1]uint32 // after so many records
-	written int                    // records that the file knows of
+	doubted bool
+	written int // records that the file knows of
 }
 
 // firstRest is the sum of no rests.
@@ -81,7 +83,7 @@ func (s *sums) add(e idxEntry) {
 	l.entries = updateChecksum(l.entries, b[:])
 	l.rests[l.n+1] = foldRest(l.rests[l.n], e.rest)
 	if l.n++; l.n == sumRecords {
-		s.append(blockSum{known(l.entries), l.rests[sumRecords]})
+		s.append(blockSum{known(l.entries), l.rests[sumRecords], l.doubted})
 	}
 }
 
@@ -92,17 +94,24 @@ func (s *sums) append(b blockSum) {
 	s.last.rests[0] = firstRest
 }
 
+// doubt says that the records that follow in the last block, or are in it, are what was found after a crash.
+func (s *sums) doubt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last.doubted = true
+}
+
 // rests returns the sum of the rests of the first n records of a block, 0 if it is not known.
-func (s *sums) rests(block, n int) uint32 {
+func (s *sums) rests(block, n int) (sum uint32, doubted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case block < len(s.blocks) && n == sumRecords:
-		return s.blocks[block].rests
+		return s.blocks[block].rests, s.blocks[block].doubted
 	case block == len(s.blocks) && n <= s.last.n:
-		return s.last.rests[n]
+		return s.last.rests[n], s.last.doubted
 	}
-	return 0
+	return 0, false
 }
 
 // learn takes down the sum of the rests of the first n records of a block.
@@ -111,10 +120,10 @@ func (s *sums) learn(block, n int, rests uint32) {
 	defer s.mu.Unlock()
 	switch {
 	case block < len(s.blocks) && n == sumRecords:
-		s.blocks[block].rests = rests
+		s.blocks[block].rests, s.blocks[block].doubted = rests, false
 		s.written = min(s.written, block)
 	case block == len(s.blocks) && n == s.last.n:
-		s.last.rests[n] = rests
+		s.last.rests[n], s.last.doubted = rests, false
 		s.last.written = 0
 	}
 }
@@ -125,12 +134,12 @@ func (s *sums) cut(records int64, entries []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	full, n := int(records/sumRecords), int(records%sumRecords)
-	rests := s.last.rests
+	rests, doubted := s.last.rests, s.last.doubted
 	if full < len(s.blocks) {
 		clear(rests[1:])
 	}
 	s.blocks = s.blocks[:min(full, len(s.blocks))]
-	s.last = openBlock{n: n, entries: Checksum(entries)}
+	s.last = openBlock{n: n, entries: Checksum(entries), doubted: doubted}
 	copy(s.last.rests[:n+1], rests[:])
 	s.last.rests[0] = firstRest
 	s.written = min(s.written, full)
@@ -150,7 +159,7 @@ func (s *sums) flush(part bool) {
 		b = one.appendTo(b)
 	}
 	if part {
-		b = blockSum{known(s.last.entries), s.last.rests[s.last.n]}.appendTo(b)
+		b = blockSum{known(s.last.entries), s.last.rests[s.last.n], s.last.doubted}.appendTo(b)
 	}
 	at := int64(len(sumHead) + s.written*sumSize)
 	if s.written == 0 {
@@ -187,6 +196,9 @@ func (s *sums) keepAs(name string) {
 }
 
 func (b blockSum) appendTo(dst []byte) []byte {
+	if b.doubted {
+		b.rests = 0
+	}
 	dst = binary.BigEndian.AppendUint32(dst, b.entries)
 	return binary.BigEndian.AppendUint32(dst, b.rests)
 }
@@ -210,7 +222,7 @@ func readSums(fsys vfs.FS, name string) []blockSum {
 	b = b[len(sumHead):]
 	stored := make([]blockSum, 0, len(b)/sumSize)
 	for ; len(b) >= sumSize; b = b[sumSize:] {
-		stored = append(stored, blockSum{binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])})
+		stored = append(stored, blockSum{entries: binary.BigEndian.Uint32(b), rests: binary.BigEndian.Uint32(b[4:])})
 	}
 	return stored
 }

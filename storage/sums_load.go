@@ -12,11 +12,13 @@ const maxStale = 8
 
 // sumCheck compares an index file that is being loaded with the sums of an earlier run, and makes those of this one.
 type sumCheck struct {
-	sums   *sums
-	stored []blockSum
-	dat    vfs.File
-	stale  int
-	mended []mendedEntries
+	sums       *sums
+	stored     []blockSum
+	dat        vfs.File
+	version    Version
+	looseBytes int64 // as in idxCheck
+	stale      int
+	mended     []mendedEntries
 }
 
 // mendedEntries are entries that were not what had been written.
@@ -99,10 +101,25 @@ func (c *sumCheck) loaded(entries []byte, at int64) {
 		c.sums.append(now)
 		return
 	}
+	first := c.sums.last.n
 	for i := 0; i+idxEntrySize <= len(entries); i += idxEntrySize {
 		c.sums.add(parseIdxEntry(entries[i:]))
 	}
-	if l := &c.sums.last; l.n > 0 && known(l.entries) == was.entries {
+	l := &c.sums.last
+	if l.n > 0 && known(l.entries) == was.entries {
 		l.rests[l.n], l.written = was.rests, l.n
+	}
+	if c.dat == nil || first > 0 || l.n == 0 || l.rests[l.n] != 0 || at < c.looseBytes {
+		return
+	}
+	// The run was under way when the process was killed: what is there now is better than nothing.
+	l.doubted = true
+	for i := range l.n {
+		e := parseIdxEntry(entries[i*idxEntrySize:])
+		rest, _, err := readRest(c.dat, c.version, int64(e.offset)*needleAlignment, nil)
+		if err != nil {
+			return
+		}
+		l.rests[i+1] = foldRest(l.rests[i], known(Checksum(rest)))
 	}
 }

@@ -216,7 +216,7 @@ func TestSumsThatSayNothing(t *testing.T) {
 		s, v := openTestVolume(t, disk, Config{})
 		wantFilled(t, v)
 		scrubbedRests(t, v, func(b RestBlock) {
-			if name != "wrong" && b.Sum != 0 {
+			if name != "wrong" && b.Sum != 0 && !b.Doubted {
 				t.Errorf("%s: %+v", name, b)
 			}
 			b.Sum = b.Here
@@ -236,5 +236,39 @@ func TestSumsThatSayNothing(t *testing.T) {
 			t.Errorf("%s: %d runs are not known after a restart", name, n)
 		}
 		closeStore(t, s)
+	}
+}
+
+// What a kill has left is known as far as it was there when the volume was opened, and is doubted.
+func TestSumsAfterAKill(t *testing.T) {
+	first := vfs.NewMem()
+	s, v := createTestVolume(t, first, Config{})
+	filled(t, v)
+	disk := copyOf(t, first) // as a kill would leave it
+	closeStore(t, s)
+	idx := readTestFile(t, disk, testBase+".idx")
+	writeTestFile(t, disk, testBase+".idx", idx[:len(idx)-3*idxEntrySize]) // the end is found by a scan
+	_, v = openTestVolume(t, disk, Config{})
+	doubted := 0
+	scrubbedRests(t, v, func(b RestBlock) {
+		if doubted++; !b.Doubted || b.Sum != b.Here {
+			t.Errorf("%+v", b)
+		}
+	})
+	if doubted == 0 {
+		t.Error("no run is doubted")
+	}
+	begins := records(t, v)
+	if err := disk.Corrupt(testBase+".dat", begins[len(begins)-3]+2, 1); err != nil {
+		t.Fatal(err)
+	}
+	wrong := 0
+	scrubbedRests(t, v, func(b RestBlock) {
+		if b.Sum != b.Here {
+			wrong++
+		}
+	})
+	if wrong != 1 {
+		t.Errorf("%d runs are wrong", wrong)
 	}
 }

@@ -74,22 +74,35 @@ func (s *Server) mendRest(v *storage.Volume, b storage.RestBlock) (mended int, e
 // judgeRest returns the sum that a run of records should have, of what is known here and what so many other copies
 // should have told. 0: that is to be found out another time.
 func judgeRest(b storage.RestBlock, answers map[string]wire.RestSums, others int) (sum uint32, err error) {
-	votes := map[uint32]int{b.Here: 1}
-	for _, r := range answers {
-		if r.Sum != 0 && (sum == 0 || r.Sum == b.Here) {
-			sum = r.Sum
+	votes, guesses := map[uint32]int{b.Here: 1}, map[uint32]bool{}
+	note := func(known uint32, doubted bool) {
+		switch {
+		case known == 0:
+		case doubted:
+			guesses[known] = true
+		case sum == 0 || known == b.Here:
+			sum = known
 		}
+	}
+	for _, r := range answers {
+		note(r.Sum, r.Doubted)
 		votes[r.Here]++
 	}
+	own := b.Sum != 0 && !b.Doubted
+	note(b.Sum, b.Doubted)
 	switch {
-	case b.Sum == 0 && sum != 0: // somebody has kept it
-		return sum, nil
-	case votes[b.Here] == 1+others && (b.Sum == 0 || others > 0): // all are the same
+	case votes[b.Here] == 1+others && (others > 0 || !own): // all are the same
 		return b.Here, nil
-	case b.Sum != 0:
+	case own:
 		return b.Sum, nil
-	case len(answers) < others:
+	case sum != 0: // somebody has kept it
+		return sum, nil
+	case len(answers) < others && (b.Sum == 0 || b.Sum == b.Here):
 		return 0, nil
+	case len(guesses) == 1:
+		for guess := range guesses {
+			return guess, nil
+		}
 	}
 	for candidate, n := range votes {
 		if 2*n > 1+others {
@@ -130,7 +143,7 @@ func (s *Server) getRests(ctx *fasthttp.RequestCtx) {
 		s.fail(ctx, err)
 		return
 	}
-	httpx.JSON(ctx, http.StatusOK, &wire.RestSums{Sum: b.Sum, Here: b.Here})
+	httpx.JSON(ctx, http.StatusOK, &wire.RestSums{Sum: b.Sum, Doubted: b.Doubted, Here: b.Here})
 }
 
 // id returns the volume's id, 0 for none.

@@ -2,10 +2,14 @@ package volume
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"weed/internal/wire"
+	"weed/storage"
 )
 
 // flipByte flips bits of a byte of a file.
@@ -165,5 +169,50 @@ func TestFlippedIndexFile(t *testing.T) {
 	p.nodes[1].scrubNow(3)
 	if got, err := os.ReadFile(idx); err != nil || !bytes.Equal(got[:len(want)], want) {
 		t.Error("the index file is not what it was", err)
+	}
+}
+
+func TestJudgeRest(t *testing.T) {
+	const here, there, third = 1, 2, 3
+	run := func(sum uint32, doubted bool) storage.RestBlock {
+		return storage.RestBlock{Sum: sum, Doubted: doubted, Here: here}
+	}
+	answers := func(all ...wire.RestSums) map[string]wire.RestSums {
+		m := map[string]wire.RestSums{}
+		for i, r := range all {
+			m[fmt.Sprint(i)] = r
+		}
+		return m
+	}
+	for name, c := range map[string]struct {
+		run     storage.RestBlock
+		answers map[string]wire.RestSums
+		others  int
+		want    uint32
+		err     error
+	}{
+		"the only copy, not known":           {run(0, false), nil, 0, here, nil},
+		"the only copy, doubted":             {run(there, true), nil, 0, here, nil},
+		"the only copy, wrong":               {run(there, false), nil, 0, there, nil},
+		"known here, wrong":                  {run(there, false), answers(wire.RestSums{Here: there}), 1, there, nil},
+		"known here, but all have another":   {run(there, false), answers(wire.RestSums{Here: here}), 1, here, nil},
+		"known here, nobody answers":         {run(there, false), nil, 2, there, nil},
+		"known there":                        {run(0, false), answers(wire.RestSums{Sum: there, Here: there}), 1, there, nil},
+		"known there, damaged there":         {run(0, false), answers(wire.RestSums{Sum: here, Here: there}), 1, here, nil},
+		"doubted here, known there":          {run(here, true), answers(wire.RestSums{Sum: there, Here: there}), 1, there, nil},
+		"doubted here, right":                {run(here, true), answers(wire.RestSums{Here: there}), 1, here, nil},
+		"doubted here, wrong":                {run(there, true), answers(wire.RestSums{Here: there}), 1, there, nil},
+		"doubted there":                      {run(0, false), answers(wire.RestSums{Sum: there, Doubted: true, Here: there}), 1, there, nil},
+		"doubted on both, and different":     {run(here, true), answers(wire.RestSums{Sum: there, Doubted: true, Here: there}), 1, 0, errRestsDiffer},
+		"not known, all the same":            {run(0, false), answers(wire.RestSums{Here: here}, wire.RestSums{Here: here}), 2, here, nil},
+		"not known, one does not answer":     {run(0, false), answers(wire.RestSums{Here: here}), 2, 0, nil},
+		"not known, two of three":            {run(0, false), answers(wire.RestSums{Here: there}, wire.RestSums{Here: there}), 2, there, nil},
+		"not known, three different ones":    {run(0, false), answers(wire.RestSums{Here: there}, wire.RestSums{Here: third}), 2, 0, errRestsDiffer},
+		"not known, two that are different":  {run(0, false), answers(wire.RestSums{Here: there}), 1, 0, errRestsDiffer},
+		"known by two that do not say alike": {run(0, false), answers(wire.RestSums{Sum: here, Here: here}, wire.RestSums{Sum: third, Here: third}), 2, here, nil},
+	} {
+		if got, err := judgeRest(c.run, c.answers, c.others); got != c.want || !errors.Is(err, c.err) || c.err == nil && err != nil {
+			t.Errorf("%s: %d, %v, want %d, %v", name, got, err, c.want, c.err)
+		}
 	}
 }

@@ -31,8 +31,9 @@ type LogChecksum struct {
 
 // RestSums is about what is no data in a run of records.
 type RestSums struct {
-	Sum  uint32 `json:"sum"`  // what was written, 0 if that is not known
-	Here uint32 `json:"here"` // what is there
+	Sum     uint32 `json:"sum"`     // what was written, 0 if that is not known
+	Doubted bool   `json:"doubted"` // sum is what was found after a crash
+	Here    uint32 `json:"here"`    // what is there
 }
 
 // ScrubStatus is what a server's scrub does and has found.
