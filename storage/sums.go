@@ -23,7 +23,7 @@ const (
 type blockSum struct {
 	entries uint32 // CRC-32C of their entries in `.idx`
 	rests   uint32 // of the checksums of what is no data in them, see restSum
-	doubted bool   // rests was made of what was found after a crash. The file does not have it
+	doubted bool   // rests was made of what was found after a crash
 }
 
 // sums are checksums of what no other checksum tells about: the entries of `.idx`, and headers, attributes, times and
@@ -60,8 +60,11 @@ func newSums(fsys vfs.FS, name string) *sums {
 	return s
 }
 
-// known is a checksum that is never 0.
-func known(sum uint32) uint32 { return max(sum, 1) }
+// doubtBit says in the file that a sum of rests is doubted.
+const doubtBit = 1 << 31
+
+// known is a checksum that is never 0, without the bit that is kept for doubts.
+func known(sum uint32) uint32 { return max(sum&^doubtBit, 1) }
 
 // foldRest goes on with a sum of rests by one more.
 func foldRest(sum, rest uint32) uint32 {
@@ -196,8 +199,8 @@ func (s *sums) keepAs(name string) {
 }
 
 func (b blockSum) appendTo(dst []byte) []byte {
-	if b.doubted {
-		b.rests = 0
+	if b.doubted && b.rests != 0 {
+		b.rests |= doubtBit
 	}
 	dst = binary.BigEndian.AppendUint32(dst, b.entries)
 	return binary.BigEndian.AppendUint32(dst, b.rests)
@@ -222,7 +225,8 @@ func readSums(fsys vfs.FS, name string) []blockSum {
 	b = b[len(sumHead):]
 	stored := make([]blockSum, 0, len(b)/sumSize)
 	for ; len(b) >= sumSize; b = b[sumSize:] {
-		stored = append(stored, blockSum{entries: binary.BigEndian.Uint32(b), rests: binary.BigEndian.Uint32(b[4:])})
+		rests := binary.BigEndian.Uint32(b[4:])
+		stored = append(stored, blockSum{binary.BigEndian.Uint32(b), rests &^ doubtBit, rests&doubtBit != 0})
 	}
 	return stored
 }

@@ -93,7 +93,7 @@ func (c *sumCheck) loaded(entries []byte, at int64) {
 	if len(entries) == sumBlockBytes {
 		now := blockSum{entries: known(Checksum(entries))}
 		if now.entries == was.entries {
-			now.rests = was.rests
+			now = was
 		}
 		if c.sums.written == len(c.sums.blocks) && now == was {
 			c.sums.written++
@@ -107,7 +107,7 @@ func (c *sumCheck) loaded(entries []byte, at int64) {
 	}
 	l := &c.sums.last
 	if l.n > 0 && known(l.entries) == was.entries {
-		l.rests[l.n], l.written = was.rests, l.n
+		l.rests[l.n], l.doubted, l.written = was.rests, was.doubted, l.n
 	}
 	if c.dat == nil || first > 0 || l.n == 0 || l.rests[l.n] != 0 || at < c.looseBytes {
 		return
