@@ -38,8 +38,9 @@ type sums struct {
 	mu      sync.Mutex // guards what follows
 	blocks  []blockSum
 	last    openBlock
-	written int  // blocks that the file has
-	off     bool // the file can't be written
+	entry   [idxEntrySize]byte // scratch
+	written int                // blocks that the file has
+	off     bool               // the file can't be written
 }
 
 // openBlock is the last block, while it has fewer than sumRecords records.
@@ -71,19 +72,19 @@ func foldRest(sum, rest uint32) uint32 {
 	if sum == 0 || rest == 0 {
 		return 0
 	}
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], rest)
-	return known(updateChecksum(sum, b[:]))
+	sum = ^sum // by hand, since four bytes are not worth a slice on the heap
+	for shift := 24; shift >= 0; shift -= 8 {
+		sum = castagnoli[byte(sum)^byte(rest>>shift)] ^ sum>>8
+	}
+	return known(^sum)
 }
 
 // add takes in what is appended to `.idx`.
 func (s *sums) add(e idxEntry) {
-	var b [idxEntrySize]byte
-	e.appendTo(b[:0])
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := &s.last
-	l.entries = updateChecksum(l.entries, b[:])
+	l.entries = updateChecksum(l.entries, e.appendTo(s.entry[:0]))
 	l.rests[l.n+1] = foldRest(l.rests[l.n], e.rest)
 	if l.n++; l.n == sumRecords {
 		s.append(blockSum{known(l.entries), l.rests[sumRecords], l.doubted})

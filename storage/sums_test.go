@@ -272,3 +272,16 @@ func TestSumsAfterAKill(t *testing.T) {
 		t.Errorf("%d runs are wrong", wrong)
 	}
 }
+
+func TestFoldRest(t *testing.T) {
+	sum := uint32(firstRest)
+	for _, rest := range []uint32{1, 0x01020304, 0x7fffffff, 0x40000001} {
+		want := known(updateChecksum(sum, []byte{byte(rest >> 24), byte(rest >> 16), byte(rest >> 8), byte(rest)}))
+		if sum = foldRest(sum, rest); sum != want {
+			t.Fatalf("%x, want %x", sum, want)
+		}
+	}
+	if foldRest(0, 5) != 0 || foldRest(5, 0) != 0 {
+		t.Error("what is not known is not passed on")
+	}
+}
