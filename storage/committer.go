@@ -471,7 +471,12 @@ func (c *committer) flushIdx() {
 	if c.idx.err != nil {
 		return
 	}
-	if err := c.idx.flush(); err != nil {
+	was := c.idx.late
+	if err := c.idx.flush(); err != nil && c.idx.late {
+		if !was {
+			c.v.cfg.Logger.Warn("index file waits for room on the disk", "volume", c.v.id, "error", err)
+		}
+	} else if err != nil {
 		c.v.cfg.Logger.Error("index file is not written any more; the next start completes it", "volume", c.v.id, "error", err)
 	}
 }

@@ -151,11 +151,14 @@ func (l *idxLoad) accept(e idxEntry, check *idxCheck) bool {
 	return true
 }
 
+// maxIdxWaiting bounds the bytes of entries that wait for room on a full disk.
+const maxIdxWaiting = 4 << 20
+
 // idxFlushBytes is how much an idxWriter gathers before it writes.
 const idxFlushBytes = 64 << 10
 
 // idxWriter appends entries to an `.idx` file. The file is derived, so an error is not fatal: the writer
-// remembers it and writes no more, and the next open completes the file from the log.
+// remembers it and writes no more, and the next open completes the file from the log. For room on a full disk it waits.
 type idxWriter struct {
 	f     vfs.File
 	at    int64 // length of the file
@@ -163,6 +166,7 @@ type idxWriter struct {
 	off   bool  // the file can't be written, and nothing is
 	buf   []byte
 	err   error
+	late  bool  // the disk is full, and buf waits
 	sums  *sums // may be nil
 }
 
@@ -182,9 +186,14 @@ func (w *idxWriter) add(e idxEntry) {
 func (w *idxWriter) flush() error {
 	if w.err == nil && len(w.buf) > 0 {
 		w.dirty = true
-		if _, err := w.f.WriteAt(w.buf, w.at); err != nil {
-			w.err = fmt.Errorf("append to %s: %w", w.f.Name(), err)
-		} else {
+		_, err := w.f.WriteAt(w.buf, w.at)
+		if err = diskError(err); err != nil {
+			err = fmt.Errorf("append to %s: %w", w.f.Name(), err)
+		}
+		if w.late = errors.Is(err, ErrNoSpace) && len(w.buf) < maxIdxWaiting; w.late {
+			return err // the next call tries again
+		}
+		if w.err = err; err == nil {
 			w.at += int64(len(w.buf))
 		}
 		w.buf = w.buf[:0]
@@ -195,7 +204,7 @@ func (w *idxWriter) flush() error {
 
 // flushSums writes the sums of what the file has; part says that the last block is to be among them.
 func (w *idxWriter) flushSums(part bool) {
-	if w.err == nil && w.sums != nil {
+	if w.err == nil && len(w.buf) == 0 && w.sums != nil {
 		w.sums.flush(part)
 	}
 }

@@ -169,26 +169,31 @@ func (s *sums) flush(part bool) {
 	if s.written == 0 {
 		b, at = append([]byte(sumHead), b...), 0
 	}
-	s.write(func(f vfs.File) error {
+	written := s.write(func(f vfs.File) error {
 		_, err := f.WriteAt(b, at)
 		return err
 	})
+	if !written {
+		return
+	}
 	s.written = len(s.blocks)
 	if part {
 		s.last.written = s.last.n
 	}
 }
 
-// write changes the file. Once that has failed the file is left alone: what it says is compared with the entries.
-func (s *sums) write(change func(vfs.File) error) {
+// write changes the file, and reports whether that is done. Unless the disk was full it is left alone once that has
+// failed: what it says is compared with the entries.
+func (s *sums) write(change func(vfs.File) error) bool {
 	if s.off || s.name == "" {
-		return
+		return false
 	}
 	f, err := s.fs.OpenFile(s.name, os.O_RDWR|os.O_CREATE, 0o644)
 	if err == nil {
 		err = errors.Join(change(f), f.Close())
 	}
-	s.off = err != nil
+	s.off = err != nil && !errors.Is(diskError(err), ErrNoSpace)
+	return err == nil
 }
 
 // keepAs gives the sums of a new index file their own, in place of one that is another's.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 
 	"weed/internal/blob"
@@ -283,5 +284,33 @@ func TestFoldRest(t *testing.T) {
 	}
 	if foldRest(0, 5) != 0 || foldRest(5, 0) != 0 {
 		t.Error("what is not known is not passed on")
+	}
+}
+
+// An index file that a full disk has no room for is written when there is room again.
+func TestIndexFileWaitsForRoom(t *testing.T) {
+	disk := vfs.NewMem()
+	s, v := createTestVolume(t, disk, Config{})
+	mustPut(t, v, 1, []byte("one"))
+	full := func(op vfs.Op) error {
+		if op.Is("7.idx", vfs.OpWrite) || op.Is("7.sum", vfs.OpWrite) || op.Is("7.sum", vfs.OpOpen) {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	disk.SetFault(full)
+	mustPut(t, v, 2, []byte("two"))
+	for key := range blob.Key(100) {
+		mustPut(t, v, key+3, []byte("more"))
+	}
+	disk.SetFault(nil)
+	mustPut(t, v, 300, []byte("last"))
+	closeStore(t, s)
+	if idx := readTestFile(t, disk, testBase+".idx"); len(idx) != 103*idxEntrySize {
+		t.Errorf("the index file has %d bytes", len(idx))
+	}
+	_, v = openTestVolume(t, disk, Config{})
+	if n := scrubbedRests(t, v, nil); n != 0 || v.Status().Live != 103 {
+		t.Errorf("%d runs are not known, %d blobs", n, v.Status().Live)
 	}
 }
