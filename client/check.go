@@ -33,6 +33,8 @@ type CheckedCopy struct {
 	Length int64  `json:"length"` // committed bytes
 	// Error says why the copy was not compared, or not to the end; "" if it was.
 	Error string `json:"error,omitempty"`
+
+	generation string // of the file in which the offsets are
 }
 
 // CheckedRange is a range of bytes in which copies differ.
@@ -53,6 +55,7 @@ func (c *Client) CheckVolume(ctx context.Context, v *Volume) (VolumeCheck, error
 		}
 	}
 	c.checkLengths(ctx, &check)
+	check.sameGeneration()
 	first := true
 	for i := range check.Copies {
 		if at := &check.Copies[i]; at.Error == "" && (first || at.Length < check.Length) {
@@ -68,6 +71,23 @@ func (c *Client) CheckVolume(ctx context.Context, v *Volume) (VolumeCheck, error
 		!slices.ContainsFunc(check.Copies, func(at CheckedCopy) bool { return at.Error != "" })
 	return check, ctx.Err()
 }
+
+// sameGeneration leaves out copies that are not compacted as the first one is.
+func (check *VolumeCheck) sameGeneration() {
+	var first *CheckedCopy
+	for i := range check.Copies {
+		switch at := &check.Copies[i]; {
+		case at.Error != "":
+		case first == nil:
+			first = at
+		case at.generation != first.generation:
+			at.Error = errGeneration.Error()
+		}
+	}
+}
+
+// errGeneration: the masters have it compacted as the others are within a minute or so.
+var errGeneration = errors.New("the copy is not compacted as the others are yet, so there is nothing to compare: check it again in a minute")
 
 // onCopies calls ask for each copy that has not failed, at the same time, and notes its error.
 func (check *VolumeCheck) onCopies(ask func(at *CheckedCopy) error) {
@@ -102,6 +122,7 @@ func (c *Client) checkLengths(ctx context.Context, check *VolumeCheck) {
 			var status wire.ReplicationStatus
 			err := c.GetJSON(ctx, at.Server, fmt.Sprintf("%s?volumeId=%d", wire.PathReplicationStatus, check.ID), &status)
 			if err == nil {
+				at.generation = status.Generation
 				if at.Length = status.Committed; status.InSync {
 					return nil
 				}
@@ -119,7 +140,7 @@ func (c *Client) checkRange(ctx context.Context, check *VolumeCheck, offset, len
 	var mu sync.Mutex // guards sums
 	sums := map[string]uint32{}
 	check.onCopies(func(at *CheckedCopy) error {
-		crc, err := c.checksum(ctx, at.Server, check.ID, offset, length)
+		crc, err := c.checksum(ctx, at, check.ID, offset, length)
 		mu.Lock()
 		defer mu.Unlock()
 		if err == nil {
@@ -140,15 +161,17 @@ func (c *Client) checkRange(ctx context.Context, check *VolumeCheck, offset, len
 }
 
 // checksum returns the CRC-32C of a range of a copy's log.
-func (c *Client) checksum(ctx context.Context, server string, id uint32, offset, length int64) (crc uint32, err error) {
+func (c *Client) checksum(ctx context.Context, at *CheckedCopy, id uint32, offset, length int64) (crc uint32, err error) {
 	p := c.patience()
 	for done := int64(0); done < length; {
 		var sum wire.LogChecksum
-		err := c.GetJSON(ctx, server, fmt.Sprintf("%s?volumeId=%d&offset=%d&length=%d&crc=%d",
+		err := c.GetJSON(ctx, at.Server, fmt.Sprintf("%s?volumeId=%d&offset=%d&length=%d&crc=%d",
 			wire.PathVolumeChecksum, id, offset+done, length-done, crc), &sum)
 		switch {
+		case err == nil && sum.Generation != at.generation:
+			return 0, ErrCompacted
 		case err == nil && (sum.Length < 1 || sum.Length > length-done):
-			return 0, fmt.Errorf("%s sums up %d bytes of %d", server, sum.Length, length-done)
+			return 0, fmt.Errorf("%s sums up %d bytes of %d", at.Server, sum.Length, length-done)
 		case err == nil:
 			crc, done = sum.CRC, done+sum.Length
 		case !p.wait(ctx, err):

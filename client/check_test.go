@@ -18,14 +18,15 @@ import (
 
 // logServer is a fake volume server with one log, of which it sums up at most a part in one answer.
 type logServer struct {
-	mu     sync.Mutex
-	log    []byte
-	away   bool // not in sync
-	busy   int  // answers of 503 to come
-	asked  int  // checksums
-	polls  int  // until the scrub is done
-	scrubs []string
-	damage []wire.DamagedRange
+	generation string // of its file
+	mu         sync.Mutex
+	log        []byte
+	away       bool // not in sync
+	busy       int  // answers of 503 to come
+	asked      int  // checksums
+	polls      int  // until the scrub is done
+	scrubs     []string
+	damage     []wire.DamagedRange
 }
 
 // logServerPart is how many bytes it sums up in one answer.
@@ -47,7 +48,7 @@ func (s *logServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var answer any
 	switch r.URL.Path {
 	case wire.PathReplicationStatus:
-		answer = wire.ReplicationStatus{InSync: !s.away, Committed: int64(len(s.log))}
+		answer = wire.ReplicationStatus{InSync: !s.away, Committed: int64(len(s.log)), Generation: s.generation}
 	case wire.PathVolumeChecksum:
 		s.asked++
 		offset, length := number("offset"), number("length")
@@ -57,7 +58,7 @@ func (s *logServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		length = min(length, logServerPart)
 		crc := crc32.Update(uint32(number("crc")), crc32.MakeTable(crc32.Castagnoli), s.log[offset:offset+length])
-		answer = wire.LogChecksum{Length: length, CRC: crc}
+		answer = wire.LogChecksum{Length: length, CRC: crc, Generation: s.generation}
 	case wire.PathVolumeScrub:
 		s.scrubs = append(s.scrubs, r.Method+" "+r.URL.Query().Get("volumeId"))
 		s.polls--
@@ -123,6 +124,13 @@ func TestCheckVolume(t *testing.T) {
 		sums[v.Copies[0].Server] == sums[v.Copies[2].Server] {
 		t.Errorf("%v", sums)
 	}
+
+	servers[2].generation = "1-200-0"
+	check, err = c.CheckVolume(t.Context(), v)
+	if err != nil || check.Identical || len(check.Different) != 0 || check.Copies[1].Error != "" || check.Copies[2].Error != errGeneration.Error() {
+		t.Errorf("%+v, %v", check, err)
+	}
+	servers[2].generation = ""
 
 	servers[2].away = true
 	check, err = c.CheckVolume(t.Context(), v)

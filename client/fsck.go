@@ -69,7 +69,7 @@ func (c *Client) FsckVolume(ctx context.Context, v *Volume) (VolumeFsck, error) 
 	for i := range v.Copies {
 		if !v.Copies[i].Stray {
 			f.result.Copies = append(f.result.Copies, FsckedCopy{Server: v.Copies[i].Server})
-			f.lists = append(f.lists, c.listNeedles(within, v.Copies[i].Server, v.ID, true, &work))
+			f.lists = append(f.lists, c.listNeedles(within, v.Copies[i].Server, v.ID, true, ListOptions{}, &work))
 		}
 	}
 	for f.step(ctx) {

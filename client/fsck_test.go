@@ -31,11 +31,11 @@ func (c *listedCopy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	q := r.URL.Query()
 	from, _ := strconv.ParseInt(q.Get("offset"), 10, 64)
-	if r.URL.Path != wire.PathVolumeNeedles || q.Get("verify") != "true" || from > 0 && (q.Get("revision") != "5" || c.revised) {
+	if r.URL.Path != wire.PathVolumeNeedles || q.Get("verify") != "true" || from > 0 && (q.Get("generation") != "5" || c.revised) {
 		writeError(w, http.StatusConflict, "another revision")
 		return
 	}
-	page := wire.NeedlePage{Revision: 5}
+	page := wire.NeedlePage{Generation: "5"}
 	for _, n := range c.needles {
 		if n.Offset < from {
 			continue
@@ -115,7 +115,7 @@ func TestListNeedlesEnds(t *testing.T) {
 	c, _ := newTestClient(t, Config{RetryWait: -1})
 	var fids []string
 	enough := errors.New("enough")
-	err := c.ListNeedles(t.Context(), server, 3, func(n *Needle) error {
+	err := c.ListNeedles(t.Context(), server, 3, ListOptions{Pair: "A"}, func(n *Needle) error {
 		if fids = append(fids, n.FID); len(fids) == 5 {
 			return enough
 		}
@@ -124,7 +124,7 @@ func TestListNeedlesEnds(t *testing.T) {
 	if !errors.Is(err, enough) || fids[0] != "3,0100000001" || fids[4] != "3,0500000001" {
 		t.Errorf("%v, %v", err, fids)
 	}
-	if err := c.ListNeedles(t.Context(), "127.0.0.1:1", 3, nil); !errors.Is(err, ErrUnavailable) {
+	if err := c.ListNeedles(t.Context(), "127.0.0.1:1", 3, ListOptions{}, nil); !errors.Is(err, ErrUnavailable) {
 		t.Error(err)
 	}
 }

@@ -17,12 +17,12 @@ var ErrCompacted = errors.New("the volume was compacted meanwhile")
 
 // VolumeLog is the committed log of one volume, read from whichever of its servers answers.
 type VolumeLog struct {
-	ID       uint32
-	Length   int64  // committed bytes when it was opened
-	Revision uint16 // how often it was compacted
+	ID     uint32
+	Length int64 // committed bytes when it was opened
 
-	c       *Client
-	servers []string // that have all of it; the first one is asked first
+	c          *Client
+	generation string   // of the file, in which offsets are
+	servers    []string // that have all of it; the first one is asked first
 }
 
 // OpenVolumeLog asks the servers of a volume how long its log is. Errors: ErrNotFound when there is no such volume or
@@ -45,15 +45,15 @@ func (c *Client) OpenVolumeLog(ctx context.Context, id uint32, collection string
 		if copied.Stray {
 			continue
 		}
-		length, revision, err := c.logExtent(ctx, copied.Server, id)
+		length, generation, err := c.logExtent(ctx, copied.Server, id)
 		switch {
 		case err != nil:
 			failures = errors.Join(failures, fmt.Errorf("%s: %s", copied.Server, plain(err)))
 			continue
-		case len(l.servers) > 0 && (revision != l.Revision || length < l.Length): // behind the first one
+		case len(l.servers) > 0 && (generation != l.generation || length < l.Length): // behind the first one
 			continue
 		case len(l.servers) == 0:
-			l.Length, l.Revision = length, revision
+			l.Length, l.generation = length, generation
 		}
 		l.servers = append(l.servers, copied.Server)
 	}
@@ -64,17 +64,15 @@ func (c *Client) OpenVolumeLog(ctx context.Context, id uint32, collection string
 }
 
 // logExtent asks one server.
-func (c *Client) logExtent(ctx context.Context, server string, id uint32) (length int64, revision uint16, err error) {
+func (c *Client) logExtent(ctx context.Context, server string, id uint32) (length int64, generation string, err error) {
 	var status wire.ReplicationStatus
 	if err := c.GetJSON(ctx, server, fmt.Sprintf("%s?volumeId=%d", wire.PathReplicationStatus, id), &status); err != nil {
-		return 0, 0, err
+		return 0, "", err
 	}
 	if !status.InSync {
-		return 0, 0, errNotInSync
+		return 0, "", errNotInSync
 	}
-	var sum wire.LogChecksum
-	err = c.GetJSON(ctx, server, fmt.Sprintf("%s?volumeId=%d&offset=0&length=1", wire.PathVolumeChecksum, id), &sum)
-	return status.Committed, sum.Revision, err
+	return status.Committed, status.Generation, nil
 }
 
 // Servers returns who is asked, in that order.
@@ -104,7 +102,7 @@ func (l *VolumeLog) Read(ctx context.Context, p []byte, offset int64) error {
 }
 
 func (l *VolumeLog) readFrom(ctx context.Context, server string, p []byte, offset int64) error {
-	path := fmt.Sprintf("%s?volumeId=%d&revision=%d&offset=%d&length=%d", wire.PathVolumeLog, l.ID, l.Revision, offset, len(p))
+	path := fmt.Sprintf("%s?volumeId=%d&generation=%s&offset=%d&length=%d", wire.PathVolumeLog, l.ID, l.generation, offset, len(p))
 	o := outgoing{method: fasthttp.MethodGet, host: server, path: path, idempotent: true}
 	cn, err := l.c.start(ctx, &o)
 	if err != nil {

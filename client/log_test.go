@@ -15,8 +15,7 @@ import (
 // servedLog is a fake volume server that reads its log out.
 type servedLog struct {
 	logServer
-	revision string
-	fails    int // status of all reads, 0 for none
+	fails int // status of all reads, 0 for none
 }
 
 func (s *servedLog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -33,8 +32,8 @@ func (s *servedLog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case s.fails != 0:
 		writeError(w, s.fails, "no")
-	case q.Get("revision") != s.revision:
-		writeError(w, http.StatusConflict, "another revision")
+	case q.Get("generation") != s.generation:
+		writeError(w, http.StatusConflict, "another generation")
 	default:
 		_, _ = w.Write(s.log[offset : offset+length])
 	}
@@ -53,10 +52,10 @@ func listed(servers ...string) http.HandlerFunc {
 
 func TestVolumeLog(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789"), 1000)
-	primary := &servedLog{logServer: logServer{log: content}, revision: "0"}
-	member := &servedLog{logServer: logServer{log: content}, revision: "0"}
-	behind := &servedLog{logServer: logServer{log: content[:500]}, revision: "0"}
-	away := &servedLog{logServer: logServer{log: content, away: true}, revision: "0"}
+	primary := &servedLog{logServer: logServer{log: content, generation: "0"}}
+	member := &servedLog{logServer: logServer{log: content, generation: "0"}}
+	behind := &servedLog{logServer: logServer{log: content[:500], generation: "0"}}
+	away := &servedLog{logServer: logServer{log: content, away: true, generation: "0"}}
 	var servers []string
 	for _, s := range []*servedLog{primary, member, behind, away} {
 		servers = append(servers, serve(t, s.ServeHTTP))
@@ -84,7 +83,7 @@ func TestVolumeLog(t *testing.T) {
 	}
 	primary.fails, member.fails = http.StatusServiceUnavailable, http.StatusServiceUnavailable
 	read(ErrUnavailable)
-	member.fails, member.revision = 0, "1"
+	member.fails, member.generation = 0, "1"
 	read(ErrCompacted)
 	for _, f := range []struct {
 		id         uint32

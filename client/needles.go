@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"sync"
 
 	"weed/internal/blob"
@@ -22,6 +23,14 @@ type Needle struct {
 	Modified int64 // unix seconds, 0 for unknown
 	Gzipped  bool
 	Damage   string // why it can't be read, "" if it can
+
+	Pair       string // value of ListOptions.Pair
+	AppendedAt int64  // unix nanoseconds, by the server's clock; 0 if it is not known, and without ListOptions.Pair
+}
+
+// ListOptions say what a list of blobs tells besides.
+type ListOptions struct {
+	Pair string // name of a pair, spelled as it was uploaded
 }
 
 // needleList reads the live needles of one copy, a page ahead of who asks for them.
@@ -39,11 +48,14 @@ type needlePage struct {
 }
 
 // listNeedles begins to list a copy, until its end, an error or the end of ctx. work counts the goroutine that does it.
-func (c *Client) listNeedles(ctx context.Context, server string, volume uint32, verify bool, work *sync.WaitGroup) *needleList {
+func (c *Client) listNeedles(ctx context.Context, server string, volume uint32, verify bool, opts ListOptions, work *sync.WaitGroup) *needleList {
 	l := &needleList{pages: make(chan needlePage), volume: volume}
 	work.Go(func() {
 		defer close(l.pages)
 		path := fmt.Sprintf("%s?volumeId=%d&verify=%t", wire.PathVolumeNeedles, volume, verify)
+		if opts.Pair != "" {
+			path += "&pair=" + url.QueryEscape(opts.Pair)
+		}
 		for p, from := c.patience(), ""; ; {
 			var page wire.NeedlePage
 			err := c.GetJSON(ctx, server, path+from, &page)
@@ -61,7 +73,7 @@ func (c *Client) listNeedles(ctx context.Context, server string, volume uint32, 
 			if err != nil || page.Next == 0 {
 				return
 			}
-			from = fmt.Sprintf("&offset=%d&revision=%d", page.Next, page.Revision)
+			from = fmt.Sprintf("&offset=%d&generation=%s", page.Next, page.Generation)
 		}
 	})
 	return l
@@ -91,15 +103,16 @@ func (l *needleList) fid(n *wire.LiveNeedle) string {
 
 // ListNeedles hands the blobs of a server's copy of a volume to f, in the order of the log, until f fails. Blobs that are
 // written or deleted meanwhile may be among them or not. Errors: that of f, ErrCompacted, ErrNotFound, ErrUnavailable.
-func (c *Client) ListNeedles(ctx context.Context, server string, volume uint32, f func(*Needle) error) error {
+func (c *Client) ListNeedles(ctx context.Context, server string, volume uint32, opts ListOptions, f func(*Needle) error) error {
 	within, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
 	defer work.Wait()
 	defer cancel()
-	list := c.listNeedles(within, server, volume, false, &work)
+	list := c.listNeedles(within, server, volume, false, opts, &work)
 	for n, ok := list.peek(); ok; n, ok = list.peek() {
 		needle := Needle{FID: list.fid(n), Offset: n.Offset, Size: n.Size, Name: string(n.Name), Mime: string(n.Mime), TTL: n.TTL,
-			Modified: n.Modified, Gzipped: n.Gzipped, Damage: n.Damage}
+			Modified: n.Modified, Gzipped: n.Gzipped, Damage: n.Damage,
+			Pair: n.Pair, AppendedAt: n.AppendedAt}
 		list.next()
 		if err := f(&needle); err != nil {
 			return err

@@ -15,8 +15,7 @@ func newCompact() *cobra.Command {
 		Short: "Give back the room of deleted and expired files in a volume that no server has open.",
 		Long: "Write a volume anew without the files that were deleted or replaced, or have outlived their ttl. What is left is " +
 			"verified and copied as it is, so as much room as that takes is needed beside the old files, which stay until the " +
-			"new ones are complete: it may be interrupted at any time. A volume of which servers hold several copies is " +
-			"refused, since they must stay the same; so is one that is damaged.",
+			"new ones are complete: it may be interrupted at any time. A volume that is damaged is refused.",
 		Example: "weed compact -dir=./data -collection=pictures -volumeId=3",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

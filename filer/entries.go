@@ -68,33 +68,44 @@ func (f *Filer) dump(w http.ResponseWriter, r *http.Request, path store.Path) er
 	return err
 }
 
-// visitTree calls visit for all entries below a directory. Memory: a page for each level. What is removed meanwhile is
-// left out.
+// visitTree calls visit for all entries below a directory that have not expired.
 func (f *Filer) visitTree(ctx context.Context, dir store.Path, visit func(store.Path, *Entry) error) error {
+	return visitRecords(ctx, f.store.List, dir, func(path store.Path, rec *store.Record) error {
+		e, err := decodeEntry(rec.Value)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if e.expired(f.now()) {
+			return nil
+		}
+		return visit(path, e)
+	})
+}
+
+// lister is store.Store.List.
+type lister func(context.Context, store.Path, store.ListOptions) ([]store.Record, error)
+
+// visitRecords calls visit for all records below a directory, each directory before what it holds, names in byte order.
+// Memory: a page for each level. What is removed meanwhile is left out, and what is moved meanwhile may be.
+func visitRecords(ctx context.Context, lists lister, dir store.Path, visit func(store.Path, *store.Record) error) error {
 	opts := store.ListOptions{Limit: firstBatch}
 	for {
-		list, err := f.store.List(ctx, dir, opts)
+		list, err := lists(ctx, dir, opts)
 		if isNotFound(err) || errors.Is(err, store.ErrNotDirectory) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		for _, rec := range list {
+		for i := range list {
+			rec := &list[i]
 			opts.After = rec.Name
 			path := join(dir, rec.Name)
-			e, err := decodeEntry(rec.Value)
-			if err != nil {
-				return fmt.Errorf("%s: %w", path, err)
-			}
-			if e.expired(f.now()) {
-				continue
-			}
-			if err := visit(path, e); err != nil {
+			if err := visit(path, rec); err != nil {
 				return err
 			}
 			if rec.Dir {
-				if err := f.visitTree(ctx, path, visit); err != nil {
+				if err := visitRecords(ctx, lists, path, visit); err != nil {
 					return err
 				}
 			}
@@ -203,7 +214,10 @@ func (f *Filer) loadEntry(ctx context.Context, path store.Path, e *Entry) error 
 			return fmt.Errorf("%s: %w", path, store.ErrIsDirectory)
 		}
 		effects := store.Effects{Drops: without(old.fids(), e.fids())}
-		_, err = f.putRecord(ctx, path, version, store.Record{Dir: e.IsDir(), Value: e.encode()}, effects)
+		err = f.relocate(path, false, func() error {
+			_, err := f.putRecord(ctx, path, version, store.Record{Dir: e.IsDir(), Value: e.encode()}, effects)
+			return err
+		})
 		if !isConflict(err) || tries == maxConflicts {
 			return err
 		}

@@ -50,6 +50,7 @@ var errorTable = []errorRow{
 	{kind: errNoName, status: http.StatusBadRequest},
 	{kind: errRoot, status: http.StatusConflict},
 	{kind: errChanged, status: http.StatusConflict},
+	{kind: errVerifying, status: http.StatusConflict},
 	{kind: errCoding, status: http.StatusUnsupportedMediaType},
 	{kind: errListing, status: http.StatusForbidden},
 	{kind: errTooManyParts, status: http.StatusRequestEntityTooLarge},

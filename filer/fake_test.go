@@ -2,11 +2,13 @@ package filer
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"weed/internal/blob"
+	"weed/internal/wire"
 )
 
 // cluster is a master and some volume servers in one process: two volumes to a server, each blob on one of them.
@@ -38,12 +41,15 @@ type volumeServer struct {
 	cut     int  // so many GETs break off in the middle
 	puts    int
 	gate    chan struct{} // a put waits for it, if there is one
+	compact int           // so many lists of needles break off, because the volume was compacted
+	listed  func()        // is called after a list of needles, if there is one
 	deletes map[blob.FileID]int
 }
 
 type stored struct {
 	data  []byte
 	pairs http.Header
+	at    time.Time
 }
 
 func newCluster(t *testing.T, servers int) *cluster {
@@ -89,8 +95,67 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		answer(w, 404, map[string]any{"error": "volume not found"})
+	case "/vol/status":
+		answer(w, 200, map[string]any{"Volumes": map[string]any{"DataCenters": map[string]any{"dc": map[string]any{"r": c.volumes()}}}})
 	case "/cluster/status":
 		answer(w, 200, map[string]any{"IsLeader": true, "Leader": "x:1"})
+	}
+}
+
+// volumes returns what /vol/status tells of each server.
+func (c *cluster) volumes() map[string]any {
+	all := map[string]any{}
+	for _, v := range c.servers {
+		var list []any
+		for _, id := range v.volumes {
+			list = append(list, map[string]any{"Id": id, "FileCount": len(v.needles(id)), "Primary": host(v.http), "Members": []string{host(v.http)}, "State": "writable"})
+		}
+		all[host(v.http)] = list
+	}
+	return all
+}
+
+// needles returns the blobs of a volume in order of their keys.
+func (v *volumeServer) needles(id blob.VolumeID) (list []wire.LiveNeedle) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for fid, b := range v.blobs {
+		if fid.Volume == id {
+			list = append(list, wire.LiveNeedle{Key: uint64(fid.Key), Cookie: uint32(fid.Cookie), Offset: int64(fid.Key) * 8, Size: int64(len(b.data)),
+				Pair: b.pairs.Get("Seaweed-Filer"), AppendedAt: b.at.UnixNano()})
+		}
+	}
+	slices.SortFunc(list, func(a, b wire.LiveNeedle) int { return cmp.Compare(a.Key, b.Key) })
+	return list
+}
+
+// list answers a list of needles, three on a page.
+func (v *volumeServer) list(w http.ResponseWriter, r *http.Request) {
+	id, _ := blob.ParseVolumeID(r.FormValue("volumeId"))
+	from, _ := strconv.ParseInt(r.FormValue("offset"), 10, 64)
+	page := wire.NeedlePage{Needles: []wire.LiveNeedle{}}
+	for _, n := range v.needles(id) {
+		if n.Offset < from {
+			continue
+		}
+		if page.Needles = append(page.Needles, n); len(page.Needles) == 3 {
+			page.Next = n.Offset + 8
+			break
+		}
+	}
+	v.mu.Lock()
+	refuse, listed := v.compact > 0 && from > 0, v.listed
+	if refuse {
+		v.compact--
+	}
+	v.mu.Unlock()
+	if refuse {
+		answer(w, 409, map[string]any{"error": "another revision"})
+		return
+	}
+	answer(w, 200, page)
+	if page.Next == 0 && listed != nil {
+		listed()
 	}
 }
 
@@ -102,6 +167,10 @@ func answer(w http.ResponseWriter, status int, v any) {
 
 // ServeHTTP is a volume server.
 func (v *volumeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == wire.PathVolumeNeedles {
+		v.list(w, r)
+		return
+	}
 	fid, err := blob.ParseFileID(strings.TrimPrefix(r.URL.Path, "/"))
 	if err != nil {
 		answer(w, 400, map[string]any{"error": err.Error()})
@@ -148,7 +217,7 @@ func (v *volumeServer) put(w http.ResponseWriter, r *http.Request, fid blob.File
 		answer(w, 503, map[string]any{"error": "copies are missing"})
 		return
 	}
-	v.blobs[fid] = stored{data, r.Header}
+	v.blobs[fid] = stored{data, r.Header, time.Now()}
 	answer(w, 201, map[string]any{"size": len(data), "eTag": `"12345678"`})
 }
 

@@ -38,6 +38,7 @@ type Filer struct {
 	chores  *chores
 	reads   reads
 	drops   *dropper
+	moves   moves
 	purge   chan purge
 	metrics *metrics
 	scrape  http.Handler
@@ -48,6 +49,13 @@ type Filer struct {
 
 	life context.Context // of what goes on beside requests
 	end  context.CancelFunc
+
+	serving     context.Context // of requests that take long: it ends when the filer begins to
+	stopServing context.CancelFunc
+
+	verifying   sync.Mutex
+	verifyKeys  int64         // blobs that one look at the tree is compared with
+	verifyPause time.Duration // between tries of a volume that can't be listed; it doubles
 
 	ready chan struct{} // closed when addr is known
 	once  sync.Once
@@ -67,7 +75,7 @@ func New(cfg Config, deps Deps) (*Filer, error) {
 		return nil, errors.New("no address to listen on is given")
 	}
 	f := &Filer{cfg: cfg, deps: deps, log: deps.Logger, now: deps.Now, store: deps.Store, ready: make(chan struct{}),
-		buffers: newBuffers(cfg.BufferBytes), copies: newCopyBuffers(), purge: make(chan purge, 1024)}
+		buffers: newBuffers(cfg.BufferBytes), copies: newCopyBuffers(), purge: make(chan purge, 1024), verifyKeys: verifyKeys, verifyPause: time.Second}
 	if f.client, err = client.New(client.Config{Masters: cfg.Masters, MaxGetBytes: smallReadBytes}); err != nil {
 		return nil, err
 	}
@@ -75,6 +83,7 @@ func New(cfg Config, deps Deps) (*Filer, error) {
 		return nil, errors.Join(err, f.client.Close())
 	}
 	f.life, f.end = context.WithCancel(context.Background())
+	f.serving, f.stopServing = context.WithCancel(f.life)
 	f.drops = newDropper(f)
 	f.chores = newChores(f.life, f.store, f.log, f.drops.poke)
 	f.claims = &claims{client: f.client, store: f.store, owner: newID(), life: cfg.ClaimTime, chores: f.chores,
@@ -237,6 +246,7 @@ var (
 		"/.weed/status":  {readOnly, (*Filer).serveStatus},
 		"/.weed/conf":    {readWrite, (*Filer).serveConf},
 		"/.weed/entries": {readWrite, (*Filer).serveEntries},
+		"/.weed/verify":  {[]string{http.MethodPost}, (*Filer).serveVerify},
 	}
 )
 

@@ -59,8 +59,9 @@ func (c *clock) pass(d time.Duration) {
 // faulty is a real store that can be told to fail.
 type faulty struct {
 	store.Store
-	mu   sync.Mutex
-	fail error
+	mu     sync.Mutex
+	fail   error
+	onList func(dir store.Path, opts store.ListOptions) // is called before each list, if there is one
 }
 
 func newStore(t *testing.T) *faulty {
@@ -100,6 +101,12 @@ func (s *faulty) Find(ctx context.Context, path store.Path) (store.Record, error
 func (s *faulty) List(ctx context.Context, dir store.Path, opts store.ListOptions) ([]store.Record, error) {
 	if err := s.failure(); err != nil {
 		return nil, err
+	}
+	s.mu.Lock()
+	do := s.onList
+	s.mu.Unlock()
+	if do != nil {
+		do(dir, opts)
 	}
 	return s.Store.List(ctx, dir, opts)
 }

@@ -64,11 +64,20 @@ func (f *Filer) renameOnce(ctx context.Context, q *request, method string, from 
 		old, target = nil, 0
 	}
 	effects := store.Effects{Drops: old.fids()}
-	_, err = f.withParents(ctx, q.path, func() (store.Version, error) {
-		return f.store.Rename(ctx, from, version, q.path, target, nil, effects)
-	})
-	if err == nil && len(effects.Drops) > 0 {
+	if err = f.renameTo(ctx, from, version, q.path, target, effects); err == nil && len(effects.Drops) > 0 {
 		f.drops.poke()
 	}
+	return err
+}
+
+// renameTo is store.Rename that makes the directories above, and that is noted by who walks the tree.
+func (f *Filer) renameTo(ctx context.Context, from store.Path, version store.Version, to store.Path, target store.Version, effects store.Effects) error {
+	_, err := f.withParents(ctx, to, func() (moved store.Version, err error) {
+		err = f.relocate(to, true, func() error {
+			moved, err = f.store.Rename(ctx, from, version, to, target, nil, effects)
+			return err
+		})
+		return moved, err
+	})
 	return err
 }

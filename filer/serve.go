@@ -50,6 +50,7 @@ func (f *Filer) serve(ctx context.Context, ln net.Listener) error {
 		return errors.Join(err, server.Close())
 	case <-ctx.Done():
 	}
+	f.stopServing()
 	drain, cancel := context.WithTimeout(context.Background(), f.cfg.DrainTimeout)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {

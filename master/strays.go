@@ -194,11 +194,11 @@ func (t *term) succeed(changes []state.GroupChange) {
 }
 
 // betterCopy orders copies: that of the later epoch first, then the one that was whole in a later one, then the one
-// that was compacted later, then the longer.
+// whose log goes further.
 // The last tie is broken by a turn among servers, so that all masters choose the same and spread what they choose.
 func betterCopy(a, b *wire.VolumeInfo) int {
-	return -cmp.Or(cmp.Compare(a.CopyEpoch, b.CopyEpoch), cmp.Compare(a.WholeIn, b.WholeIn), cmp.Compare(a.CompactRevision, b.CompactRevision),
-		cmp.Compare(a.SizeBytes, b.SizeBytes))
+	return -cmp.Or(cmp.Compare(a.CopyEpoch, b.CopyEpoch), cmp.Compare(a.WholeIn, b.WholeIn),
+		topology.ExtentOf(a).Compare(topology.ExtentOf(b)))
 }
 
 // best returns the best of some copies, which are in order of their servers.
@@ -228,10 +228,10 @@ func fitting(layout state.Layout, strays []topology.Stray) (copies []topology.St
 // than what was seen last. Length says little about a log that was replicated, since its end may never have been
 // acknowledged: it must be one of the epoch in force, so not that of a server that was left out.
 func (t *term) successor(v *state.Volume, strays []topology.Stray) (topology.Stray, bool) {
-	size, revision := t.tree.LastSize(v.ID)
+	last := t.tree.LastExtent(v.ID)
 	copies := slices.DeleteFunc(fitting(v.Layout, strays), func(s topology.Stray) bool {
 		unfinished := t.copies.of(v.ID)
-		return v.Copies() > 1 && s.Info.WholeIn < v.Epoch || cmp.Or(cmp.Compare(s.Info.CompactRevision, revision), cmp.Compare(s.Info.SizeBytes, size)) < 0 ||
+		return v.Copies() > 1 && s.Info.WholeIn < v.Epoch || topology.ExtentOf(&s.Info).Compare(last) < 0 ||
 			unfinished != nil && unfinished.to == state.ServerID(s.At.URL) && unfinished.isMade()
 	})
 	if len(copies) == 0 {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,11 +15,16 @@ import (
 	"weed/client"
 	"weed/internal/blob"
 	"weed/internal/wire"
+	"weed/master/state"
 	"weed/topology"
 )
 
-// vacuumRetry is when a volume that could not be vacuumed is tried again without being asked.
-const vacuumRetry = 10 * time.Minute
+const (
+	// vacuumRetry is when a volume that could not be vacuumed is tried again without being asked.
+	vacuumRetry = 10 * time.Minute
+	// followRetry is that for one of which some copies are compacted and others are not.
+	followRetry = 10 * time.Second
+)
 
 // serveVacuum answers /vol/vacuum: it has the volumes compacted whose share of deleted bytes has reached the
 // threshold, or that one of them which is named, and then answers as /dir/status.
@@ -49,36 +56,38 @@ func (t *term) readVacuum(ctx *fasthttp.RequestCtx) (threshold float64, id blob.
 	return threshold, id, err
 }
 
-// garbage is a copy of a volume of which much was deleted.
+// garbage is a volume of which much was deleted, or whose copies are not compacted alike.
 type garbage struct {
-	id       blob.VolumeID
-	server   string
-	revision uint16
+	id     blob.VolumeID
+	server string          // whose copy comes first
+	extent topology.Extent // of that copy
+	lags   bool            // that copy is compacted already, and others are to follow
+	others []string        // who hold the other copies
 }
 
-// errSeveralCopies is why a volume is passed over.
-var errSeveralCopies = errors.New("volumes of several copies are not vacuumed: the copies would differ meanwhile")
+// errAway is why a volume is passed over: a server that comes back would have to be brought all of a compacted log.
+var errAway = errors.New("a copy of the volume is missing, or does not have everything yet: it is vacuumed when all are there")
 
-// vacuum has all copies compacted of which so large a share is deleted, and that wanted accepts: those of one server
-// one after the other, servers at the same time. It returns when that is done. failed is called, concurrently, for
-// those that are not.
+// vacuum has all volumes compacted of which so large a share is deleted, and that wanted accepts: those that one server
+// leads one after the other, servers at the same time. Where the copies are not compacted alike, as after a server was
+// away in the middle of it, those that lag behind follow. It returns when that is done. failed is called, concurrently,
+// for those that are not.
 func (t *term) vacuum(threshold float64, wanted func(garbage) bool, failed func(garbage, error)) {
 	var servers [][]garbage
 	t.tree.Walk(func(s topology.ServerStatus) {
 		var here []garbage
 		for i := range s.Volumes {
 			info := &s.Volumes[i]
-			at := garbage{blob.VolumeID(info.ID), s.URL, info.CompactRevision}
-			if info.DeletedByteCount == 0 || float64(info.DeletedByteCount) < threshold*float64(info.SizeBytes) {
+			v, ok := t.machine.Volume(blob.VolumeID(info.ID))
+			if !ok || !served(v) || string(v.Primary) != s.URL {
 				continue
 			}
-			v, ok := t.machine.Volume(at.id)
-			if !ok || !served(v) || string(v.Primary) != at.server || !wanted(at) {
-				continue
-			}
+			at, complete := t.garbageOf(v, info)
+			deleted := info.DeletedByteCount > 0 && float64(info.DeletedByteCount) >= threshold*float64(info.SizeBytes)
 			switch {
-			case v.Copies() > 1 || len(v.Members) > 1:
-				failed(at, errSeveralCopies)
+			case !deleted && !at.lags || !wanted(at):
+			case !complete || len(v.Members) < v.Copies():
+				failed(at, errAway)
 			case t.copies.of(at.id) != nil:
 				failed(at, fmt.Errorf("volume %d %w", at.id, errBusy))
 			default:
@@ -91,42 +100,100 @@ func (t *term) vacuum(threshold float64, wanted func(garbage) bool, failed func(
 	})
 	each(len(servers), func(i int) {
 		for _, at := range servers[i] {
-			if err := t.vacuumCopy(at); err != nil {
+			if err := t.vacuumVolume(at); err != nil {
 				failed(at, err)
 			}
 		}
 	})
 }
 
-// vacuumCopy has one copy compacted, and waits for that and for the report of it.
-func (t *term) vacuumCopy(at garbage) error {
+// garbageOf looks at the copies of a volume; info is the primary's report. complete says that all members are there and
+// have everything.
+func (t *term) garbageOf(v *state.Volume, info *wire.VolumeInfo) (at garbage, complete bool) {
+	at = garbage{id: v.ID, server: string(v.Primary), extent: topology.ExtentOf(info)}
+	complete = true
+	for _, m := range v.Members {
+		if m == v.Primary {
+			continue
+		}
+		p := t.tree.Presence(v.ID, string(m))
+		complete = complete && p.Holds && p.InSync
+		if at.lags = at.lags || p.Holds && !p.Extent.SameFile(at.extent); p.Holds && compactedLater(p.Extent, at.extent) {
+			at.server, at.extent = string(m), p.Extent
+		}
+	}
+	for _, m := range v.Members {
+		if string(m) != at.server {
+			at.others = append(at.others, string(m))
+		}
+	}
+	return at, complete
+}
+
+// compactedLater reports whether a copy was compacted after another one: what is committed only grows.
+func compactedLater(a, b topology.Extent) bool {
+	return a.Floor > b.Floor || a.Floor == b.Floor && a.Revision > b.Revision
+}
+
+// vacuumVolume has the first copy compacted, then the others in the same way, and waits for the reports of it.
+func (t *term) vacuumVolume(at garbage) error {
+	var first wire.VacuumStatus
+	var err error
+	if at.lags {
+		err = t.client.GetJSON(t.ctx, at.server, fmt.Sprintf("%s?volumeId=%d", wire.PathVolumeVacuum, at.id), &first)
+	} else {
+		first, err = t.compact(at.server, wire.VacuumVolume{ID: uint32(at.id), Revision: at.extent.Revision})
+	}
+	if err != nil {
+		return err
+	}
+	failures := make([]error, len(at.others))
+	each(len(at.others), func(i int) {
+		_, err := t.compact(at.others[i], wire.VacuumVolume{ID: uint32(at.id), Follow: &first.Origin})
+		if err != nil {
+			failures[i] = fmt.Errorf("on %s: %w", at.others[i], err)
+		}
+	})
+	if err := errors.Join(failures...); err != nil {
+		return err
+	}
+	t.awaitReports(at, topology.Extent{Floor: first.Origin.Floor, Revision: first.Origin.Revision})
+	t.log.Info("volume vacuumed", "volume", uint32(at.id), "server", at.server, "others", at.others,
+		"revision", first.Origin.Revision)
+	return nil
+}
+
+// compact orders a compaction until it is done, or has failed.
+func (t *term) compact(server string, order wire.VacuumVolume) (status wire.VacuumStatus, err error) {
 	for t.ctx.Err() == nil {
-		var status wire.VacuumStatus
-		err := t.order(at.server, wire.PathVolumeVacuum, wire.VacuumVolume{ID: uint32(at.id), Revision: at.revision}, &status)
+		status = wire.VacuumStatus{}
+		err := t.order(server, wire.PathVolumeVacuum, order, &status)
 		var refused *client.StatusError
 		switch {
 		case errors.As(err, &refused):
-			return errors.New(refused.Message)
+			return status, errors.New(refused.Message)
 		case err != nil:
-			return err
+			return status, err
 		case status.Error != "":
-			return errors.New(status.Error)
+			return status, errors.New(status.Error)
 		case !status.Running:
-			t.awaitRevision(at)
-			t.log.Info("volume vacuumed", "volume", uint32(at.id), "server", at.server, "revision", status.Revision)
-			return nil
+			return status, nil
 		}
 	}
-	return t.ctx.Err()
+	return status, t.ctx.Err()
 }
 
-// awaitRevision waits for the heartbeat that tells of a compaction; a pulse is the longest that it can take.
-func (t *term) awaitRevision(at garbage) {
+// awaitReports waits for the heartbeats that tell of a compaction; a pulse is the longest that these can take.
+func (t *term) awaitReports(at garbage, done topology.Extent) {
 	ctx, cancel := context.WithTimeout(t.ctx, t.cfg.Pulse)
 	defer cancel()
+	told := func(server string) bool {
+		p := t.tree.Presence(at.id, server)
+		return !p.Holds || p.Extent.SameFile(done)
+	}
 	for {
 		heard := t.news.wait()
-		if p := t.tree.Presence(at.id, at.server); !p.Holds || p.Revision != at.revision {
+		if told(at.server) && !slices.ContainsFunc(at.others, func(s string) bool { return !told(s) }) {
 			return
 		}
 		select {
@@ -142,6 +209,7 @@ func (t *term) vacuumByItself() {
 	type refusal struct {
 		reason string
 		until  time.Time
+		lags   bool
 	}
 	refused := map[blob.VolumeID]refusal{}
 	t.everyPulse(nil, func() {
@@ -149,22 +217,24 @@ func (t *term) vacuumByItself() {
 			return
 		}
 		now := t.deps.Now()
-		waiting := func(at garbage) bool { return !refused[at.id].until.After(now) }
-		var mu sync.Mutex // guards failures
-		failures := map[garbage]error{}
+		waiting := func(at garbage) bool {
+			r := refused[at.id]
+			return !r.until.After(now) || at.lags && !r.lags
+		}
+		var mu sync.Mutex // guards refusals
+		refusals := map[blob.VolumeID]refusal{}
 		t.vacuum(t.cfg.GarbageThreshold, waiting, func(at garbage, err error) {
 			mu.Lock()
 			defer mu.Unlock()
-			failures[at] = err
-		})
-		if t.ctx.Err() != nil {
-			return
-		}
-		for at, err := range failures {
-			if refused[at.id].reason != err.Error() {
+			if refused[at.id].reason != err.Error() && t.ctx.Err() == nil {
 				t.log.Warn("a volume can't be vacuumed", "volume", uint32(at.id), "server", at.server, "err", err)
 			}
-			refused[at.id] = refusal{err.Error(), now.Add(vacuumRetry)}
-		}
+			retry := vacuumRetry
+			if at.lags {
+				retry = followRetry
+			}
+			refusals[at.id] = refusal{err.Error(), now.Add(retry), at.lags}
+		})
+		maps.Copy(refused, refusals)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,23 +26,31 @@ func vacuumable(v *volumeServer, refused *atomic.Bool) *atomic.Int32 {
 		w.Header().Set("Content-Type", "application/json")
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		info := v.volumes[order.ID]
-		if json.Unmarshal(body, &order) == nil {
-			info = v.volumes[order.ID]
+		if r.Method == http.MethodGet {
+			id, _ := strconv.ParseUint(r.URL.Query().Get("volumeId"), 10, 32)
+			order.ID = uint32(id)
+		} else {
+			_ = json.Unmarshal(body, &order)
 		}
-		status := wire.VacuumStatus{Revision: info.CompactRevision}
-		switch {
-		case info.CompactRevision != order.Revision: // done already
+		info := v.volumes[order.ID]
+		status := wire.VacuumStatus{Origin: wire.Origin{Revision: info.CompactRevision, Floor: info.CompactFloor}}
+		switch o := order.Follow; {
+		case r.Method == http.MethodGet || o != nil && *o == status.Origin:
+		case o == nil && info.CompactRevision != order.Revision: // done already
 		case refused != nil && refused.Load():
 			status.Error = "told to fail"
 		case !asked[order.ID]:
 			asked[order.ID], status.Running = true, true
 		default:
-			info.CompactRevision++
+			info.LogLength = max(info.LogLength, info.SizeBytes)
+			info.CompactRevision, info.CompactFloor = info.CompactRevision+1, int64(info.LogLength)
+			if o != nil {
+				info.CompactRevision, info.CompactFloor = o.Revision, o.Floor
+			}
 			info.SizeBytes -= info.DeletedByteCount
 			info.DeletedByteCount, info.DeleteCount = 0, 0
 			v.volumes[order.ID] = info
-			status.Revision = info.CompactRevision
+			status.Origin = wire.Origin{Revision: info.CompactRevision, Floor: info.CompactFloor}
 			done.Add(1)
 		}
 		_ = json.NewEncoder(w).Encode(status)
@@ -75,15 +84,49 @@ func TestVacuum(t *testing.T) {
 		f.get("/vol/vacuum?"+malformed).want(t, 406, `"error"`)
 	}
 	f.get("/vol/vacuum?garbageThreshold=0.4").want(t, 200, `"Topology"`)
-	if doneA.Load() != 1 || doneB.Load() != 1 || a.copies()[1].CompactRevision != 1 || a.copies()[3].CompactRevision != 0 {
+	if doneA.Load() != 2 || doneB.Load() != 2 || a.copies()[1].CompactRevision != 1 || a.copies()[3].CompactRevision != 1 ||
+		b.copies()[3].CompactFloor != a.copies()[3].CompactFloor {
 		t.Errorf("%d and %d volumes were vacuumed: %+v", doneA.Load(), doneB.Load(), a.copies())
 	}
 	a.beat(true)
 	b.beat(true)
 	f.post("/vol/vacuum?garbageThreshold=0&volumeId=4").want(t, 200, `"Topology"`)
 	f.post("/vol/vacuum?garbageThreshold=0&volumeId=2").want(t, 200, `"Topology"`)
-	if doneA.Load() != 2 || doneB.Load() != 1 {
+	if doneA.Load() != 3 || doneB.Load() != 2 {
 		t.Errorf("%d and %d volumes were vacuumed in the end", doneA.Load(), doneB.Load())
+	}
+}
+
+// TestVacuumOfCopiesThatLag: where one copy was compacted and the other one was not, that follows; while a copy is away
+// nothing is compacted.
+func TestVacuumOfCopiesThatLag(t *testing.T) {
+	f := start(t, func(c *Config) { c.Pulse = 100 * time.Millisecond })
+	a, b := f.volumeServer("dc1", "r1", 7), f.volumeServer("dc2", "r1", 7)
+	doneA, doneB := vacuumable(a, nil), vacuumable(b, nil)
+	twice := func(i *wire.VolumeInfo) { i.ReplicaPlacement.DiffDataCenterCount = 1 }
+	for id := range uint32(2) {
+		a.set(garbageVolume(id+1, 0, twice))
+		b.set(garbageVolume(id+1, 0, twice))
+		f.complete(id+1, a, b)
+	}
+	change := func(v *volumeServer, id uint32, how func(*wire.VolumeInfo)) {
+		v.locked(func() {
+			info := v.volumes[id]
+			how(&info)
+			v.volumes[id] = info
+		})
+		v.beat(true)
+	}
+	change(b, 1, func(i *wire.VolumeInfo) { i.InSync = false })
+	change(a, 1, func(i *wire.VolumeInfo) { i.DeletedByteCount = 900 })
+	change(b, 2, func(i *wire.VolumeInfo) { i.CompactRevision, i.CompactFloor = 1, 500 })
+	f.eventually("the copy that lags follows", func() bool {
+		a.beat(true)
+		b.beat(true)
+		return a.copies()[2].CompactFloor == 500 && a.copies()[2].CompactRevision == 1
+	})
+	if held := a.copies(); held[1].CompactRevision != 0 || doneA.Load() != 1 || doneB.Load() != 0 {
+		t.Errorf("%d, %d, %+v", doneA.Load(), doneB.Load(), held)
 	}
 }
 

@@ -131,6 +131,7 @@ type Status struct {
 	Persisted int64
 	Committed int64
 	Cuts      int
+	Origin    Origin // of the log, in whose offsets the lengths are
 	// WholeIn is the last epoch at whose begin the log had all that had been acknowledged: a copy of the log may
 	// stand for the volume only if that is the epoch in force.
 	WholeIn  uint64
@@ -147,7 +148,7 @@ type LearnerStatus struct {
 func (g *Group) Status() Status {
 	s := Status{
 		Config: g.durable.Config, Role: g.role, Active: g.active, InSync: g.inSync(), Returning: g.returning,
-		Failed: g.failed, Length: g.length, Persisted: g.persisted, Committed: g.committed, Cuts: g.cuts,
+		Failed: g.failed, Length: g.length, Persisted: g.persisted, Committed: g.committed, Cuts: g.cuts, Origin: g.origin,
 		WholeIn: g.wholeIn(),
 	}
 	for _, l := range g.learners {

@@ -48,9 +48,12 @@ func (x *compaction) cutOver() error {
 	return err
 }
 
-// unmoved returns an error if the log is not the one any more that is copied.
+// unmoved returns an error if the log is not the one any more that is copied, or the copy has lost its names to another
+// one.
 func (x *compaction) unmoved() error {
-	if x.v.content.Load() != x.from {
+	x.v.successorMu.Lock()
+	defer x.v.successorMu.Unlock()
+	if x.v.content.Load() != x.from || x.v.successor != &x.successor {
 		return fmt.Errorf("%w: the log was cut meanwhile", ErrCompacting)
 	}
 	return nil

@@ -34,10 +34,11 @@ const (
 // again. It does not change what is found by a read but for the better, and needs no lock of its callers; two
 // at once for one record do the same.
 //
-// Errors: ErrUnfit, those of from, ErrClosed, ErrCorrupt when the disk does not keep what was written, or the disk's.
+// Errors: ErrUnfit, those of from, ErrClosed, ErrCompacted when the log is replaced, or cut, meanwhile, ErrCorrupt when the
+// disk does not keep what was written, or the disk's.
 func (v *Volume) Mend(offset, end int64, from Source) (Mended, error) {
-	m := mending{v: v, dat: v.dat(), offset: offset, end: end}
-	if offset < v.superblock.Length() || offset%needleAlignment != 0 || offset+needleHeaderSize > end {
+	m := mending{v: v, content: v.content.Load(), offset: offset, end: end}
+	if offset < v.superblock.Length() || offset%needleAlignment != 0 || offset+needleHeaderSize > end || end > v.stats.length.Load() {
 		return Mended{}, fmt.Errorf("volume %d: no record begins at byte %d: %w", v.id, offset, ErrUnfit)
 	}
 	err := m.verify(from)
@@ -53,7 +54,7 @@ func (v *Volume) Mend(offset, end int64, from Source) (Mended, error) {
 // mending is one call of Mend.
 type mending struct {
 	v           *Volume
-	dat         vfs.File // the log that the offset is meant for
+	content     *content // that the offset is meant for
 	offset, end int64
 	length      int64
 	other       *pieces
@@ -72,7 +73,7 @@ func (m *mending) verify(from Source) error {
 	if h == (header{}) || h.size > math.MaxInt32 || m.length > m.end-m.offset {
 		return ErrUnfit
 	}
-	m.other = newPieces(v.dat().Name(), from, m.offset, m.length)
+	m.other = newPieces(m.content.dat.Name(), from, m.offset, m.length)
 	scanner := &logScanner{f: m.other, version: v.superblock.Version, end: m.offset + m.length,
 		buf: make([]byte, min(m.length, scanWindowSize))}
 	r, verdict, err := scanner.check(m.offset)
@@ -88,7 +89,7 @@ func (m *mending) verify(from Source) error {
 // fitsIndex reports whether the index agrees that there is this record, if it knows of a live one.
 func (m *mending) fitsIndex(h header) bool {
 	first := uint64(m.offset / needleAlignment)
-	for key, live := range m.v.index().ByOffset(first, first+uint64(m.length/needleAlignment)) {
+	for key, live := range m.content.index.ByOffset(first, first+uint64(m.length/needleAlignment)) {
 		if uint64(live.Offset) != first || key != h.key || Size(live.Size) != h.size {
 			return false
 		}
@@ -106,7 +107,7 @@ func (m *mending) fitsNext(from Source) error {
 		return ErrUnfit
 	}
 	var b [needleHeaderSize + 4]byte
-	if err := readFull(m.dat, b[:], at); err == nil && m.beginsRecord(b[:], at) {
+	if err := readFull(m.content.dat, b[:], at); err == nil && m.beginsRecord(b[:], at) {
 		return nil
 	}
 	if err := from(b[:], at); err != nil {
@@ -141,7 +142,7 @@ func (m *mending) replace() error {
 		}
 		at := m.offset + int64(i)*pieceSize
 		b := here[:len(there)]
-		known := readFull(m.dat, b, at) == nil
+		known := readFull(m.content.dat, b, at) == nil
 		for from := 0; from < len(there); {
 			to := min(from+patchBlock-int((at+int64(from))%patchBlock), len(there))
 			if !known || !bytes.Equal(b[from:to], there[from:to]) {
@@ -158,25 +159,25 @@ func (m *mending) replace() error {
 	if err := m.v.committer.sync(); err != nil {
 		return err
 	}
-	scanner := newLogScanner(m.dat, m.v.superblock.Version, m.offset+m.length)
+	scanner := newLogScanner(m.content.dat, m.v.superblock.Version, m.offset+m.length)
 	if _, verdict, err := scanner.check(m.offset); err != nil {
 		return err
 	} else if verdict != recordGood {
-		return &CorruptError{m.dat.Name(), m.offset, "the disk does not keep what is written"}
+		return &CorruptError{m.content.dat.Name(), m.offset, "the disk does not keep what is written"}
 	}
 	return nil
 }
 
-// write has the committer write, so that it can't happen to a log that was replaced meanwhile.
+// write has the committer write, so that it can't happen to a log that was replaced or cut meanwhile.
 func (m *mending) write(b []byte, at int64) error {
 	c := m.v.committer
 	result := make(chan error, 1)
 	taken := c.post(func() {
-		if m.v.dat() != m.dat {
-			result <- fmt.Errorf("volume %d: %w", m.v.id, ErrClosed)
+		if m.v.content.Load() != m.content {
+			result <- ErrCompacted
 			return
 		}
-		_, err := m.dat.WriteAt(b, at)
+		_, err := m.content.dat.WriteAt(b, at)
 		c.dirty.Store(true)
 		result <- err
 	})

@@ -111,8 +111,9 @@ func (t *tailKeys) wait(key blob.Key) <-chan struct{} {
 }
 
 // Settled waits until it is known what becomes of the appends for a key that are under way. ErrWait: that took
-// longer than within.
+// longer than within, or the log has begun anew meanwhile, so that what was there before is not.
 func (v *Volume) Settled(key blob.Key, within time.Duration) error {
+	resets := v.resets.Load()
 	keys := &v.committer.replica.keys
 	if keys.n.Load() == 0 {
 		return nil
@@ -129,6 +130,9 @@ func (v *Volume) Settled(key blob.Key, within time.Duration) error {
 		case <-timer.C:
 			return ErrWait
 		}
+	}
+	if v.resets.Load() != resets {
+		return ErrWait
 	}
 	return nil
 }

@@ -200,13 +200,13 @@ func (l *Log) Commit(to int64) {
 
 // Cut cuts the log, as durably as the policy asks for. Operations of this server that go with that wait to be
 // decided anew. After an error the log may be as long as before, and the volume is read-only; but for an offset that is
-// not in the log, or below its Floor, which other Origins have in another way: then nothing changes.
+// not in the log: then nothing changes. A log that is cut below its Floor is the beginning of one of its Origin, no more.
 func (l *Log) Cut(to int64) error {
 	c := l.c
 	p := &c.replica
 	o, length := l.Origin(), l.Length()
-	if to < c.v.superblock.Length()+o.Skipped || to > length || to < o.Floor && to < length {
-		return fmt.Errorf("cut volume %d to byte %d, which is %d long and was compacted up to byte %d", c.v.id, to, length, o.Floor)
+	if to < c.v.superblock.Length()+o.Skipped || to > length {
+		return fmt.Errorf("cut volume %d to byte %d, which is %d long and begins at byte %d", c.v.id, to, length, c.v.superblock.Length()+o.Skipped)
 	}
 	to -= o.Skipped
 	if to < c.v.stats.length.Load() {

@@ -11,6 +11,9 @@ import (
 // that Origin by Write; the zero Origin is that of a log from its very beginning. It is durable, and a crash leaves the
 // old log or the new one. What is kept by Save must say before, durably, that the log is not complete.
 //
+// What was acknowledged is not found any more then, though nobody has deleted it: who looked whether the copy may be read
+// before, looks again: see Volume.Resets.
+//
 // Operations in flight are answered with ErrOutcomeUnknown: they may be in the other log. A compaction under way ends
 // with an error; reads that have begun go on in the old log. After an error the log is the old one, unless the disk has
 // failed at the end: then the volume is read-only.
@@ -40,6 +43,10 @@ func (l *Log) Reset(o Origin) error {
 	return nil
 }
 
+// Resets counts calls of Log.Reset. A key that is not found says nothing if that has changed since it was asked whether
+// the copy may be read.
+func (v *Volume) Resets() uint64 { return v.resets.Load() }
+
 // reset makes the files of an empty log those of the volume.
 func (s *successor) reset() error {
 	v := s.v
@@ -53,6 +60,7 @@ func (s *successor) reset() error {
 	defer v.successorMu.Unlock()
 	err := s.createEmpty()
 	if err == nil {
+		v.resets.Add(1)
 		err = s.takeOver()
 	}
 	if e := s.cleanUp(); err == nil {

@@ -118,11 +118,12 @@ func (v *Volume) KeepRestSum(b RestBlock) {
 }
 
 // MendRest replaces what is no data in a run of records by what another copy has there, durably, if that has the sum
-// of the run. It returns the number of records that were changed. Errors: ErrUnfit, those of from, ErrClosed, or the
-// disk's.
+// of the run. It returns the number of records that were changed. Errors: ErrUnfit, those of from, ErrCompacted when the
+// log is replaced, or cut, meanwhile, ErrClosed, or the disk's.
 func (v *Volume) MendRest(b RestBlock, from Source) (changed int, err error) {
-	m := mending{v: v, dat: v.dat(), offset: b.Offset, end: b.Offset + b.Length}
-	other := newPieces(m.dat.Name(), from, b.Offset, b.Length)
+	m := mending{v: v, content: v.content.Load(), offset: b.Offset, end: b.Offset + b.Length}
+	dat := m.content.dat
+	other := newPieces(dat.Name(), from, b.Offset, b.Length)
 	type part struct {
 		at    int64
 		bytes []byte
@@ -132,7 +133,7 @@ func (v *Volume) MendRest(b RestBlock, from Source) (changed int, err error) {
 	var here, there []byte
 	for range b.Records {
 		var length, same int64
-		if here, length, err = readRest(m.dat, v.superblock.Version, at, here[:0]); err != nil {
+		if here, length, err = readRest(dat, v.superblock.Version, at, here[:0]); err != nil {
 			return 0, v.closedError(err)
 		}
 		if at+length > m.end {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 
@@ -30,13 +31,17 @@ type Pace func(n int) error
 // Mend), which is looked at again.
 // rests, which may be nil, is called for each run of records of which the sum of what is no data is not known, or is
 // not that of the bytes that are there (see RestBlock).
-// reached is told how far the scrub has come. Errors are those of pace, or ErrClosed; a read that fails is damage.
+// reached is told how far the scrub has come. Errors are those of pace, ErrCompacted when the log is replaced meanwhile,
+// or ErrClosed; a read that fails is damage.
 func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), rests func(RestBlock), reached func(offset int64)) error {
 	s := newScrub(v, end, pace)
 	defer s.stop()
 	s.run.off = s.run.off || rests == nil
 	for at := v.superblock.Length(); at < end; {
 		next, damage, err := s.look(at)
+		if err == nil && damage != nil && v.dat() != s.file.File {
+			return fmt.Errorf("volume %d: %w", v.id, ErrCompacted)
+		}
 		if err == nil && damage != nil && found(*damage) {
 			s.scanner.n = 0 // the window is from before
 			if next, damage, err = s.look(at); damage != nil {
@@ -48,11 +53,17 @@ func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), r
 			return v.closedError(err)
 		}
 		if b, over := s.run.pass(s, at, next, damage == nil); over && (b.Sum != b.Here || b.Doubted) {
+			if v.dat() != s.file.File {
+				return fmt.Errorf("volume %d: %w", v.id, ErrCompacted)
+			}
 			rests(b)
 			s.scanner.n = 0
 		}
 		at = next
 		reached(at)
+	}
+	if v.dat() != s.file.File {
+		return fmt.Errorf("volume %d: %w", v.id, ErrCompacted)
 	}
 	return nil
 }
@@ -197,7 +208,7 @@ func (f *coldFile) ReadAt(p []byte, offset int64) (int, error) {
 
 // ChecksumLog goes on with the CRC32-C of the log, which is crc below offset or where the caller began, over the
 // next length bytes, which are committed. It reads as Scrub does, and returns also how many of the bytes it got
-// to before pace ended it, which is no error.
+// to before pace ended it, which is no error. ErrCompacted: the log was replaced meanwhile.
 func (v *Volume) ChecksumLog(offset, length int64, crc uint32, pace Pace) (sum uint32, n int64, err error) {
 	file := &coldFile{File: v.dat(), pace: pace}
 	scratch := checksumScratch.Get().(*[]byte)
@@ -205,13 +216,16 @@ func (v *Volume) ChecksumLog(offset, length int64, crc uint32, pace Pace) (sum u
 	for sum = crc; n < length; {
 		b := (*scratch)[:min(int64(len(*scratch)), length-n)]
 		if err := readFull(file, b, offset+n); err != nil {
-			if file.stopped != nil {
-				return sum, n, nil
+			if file.stopped == nil {
+				return sum, n, v.closedError(err)
 			}
-			return sum, n, v.closedError(err)
+			break
 		}
 		sum = updateChecksum(sum, b)
 		n += int64(len(b))
+	}
+	if v.dat() != file.File {
+		return sum, n, fmt.Errorf("volume %d: %w", v.id, ErrCompacted)
 	}
 	return sum, n, nil
 }

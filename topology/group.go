@@ -133,12 +133,11 @@ func (t *Tree) Serves(url string) bool {
 
 // Presence says what is known of one server and its copy of one volume.
 type Presence struct {
-	Here  bool // the server is in the tree
-	Heard bool // and has reported
-	Holds bool // and has the copy, as far as is known
-	// SizeBytes and Revision are those of the copy, when it has been reported.
-	SizeBytes uint64
-	Revision  uint16
+	Here      bool   // the server is in the tree
+	Heard     bool   // and has reported
+	Holds     bool   // and has the copy, as far as is known
+	SizeBytes uint64 // of the copy, when it has been reported, as is Extent
+	Extent    Extent
 	Epoch     uint64 // that the copy knows
 	InSync    bool   // it has all that is committed in the epoch on record
 	// LastSeen is when a server was heard of last that is not here: zero for one that said goodbye, and for
@@ -156,7 +155,7 @@ func (t *Tree) Presence(id blob.VolumeID, url string) Presence {
 	}
 	p := Presence{Here: true, Heard: n.heard}
 	if r := n.volumes[id]; r != nil {
-		p.Holds, p.SizeBytes, p.Revision = true, r.sizeBytes, r.compactRevision
+		p.Holds, p.SizeBytes, p.Extent = true, r.sizeBytes, r.extent()
 		p.Epoch, p.InSync = r.epoch, n.heard && r.epoch == r.volume.epoch && r.inSync
 	}
 	return p
@@ -173,15 +172,15 @@ func (t *Tree) Blocked(id blob.VolumeID) bool {
 	})
 }
 
-// LastSize returns the length in bytes, and the compaction revision, of a volume's copy that went away last.
-// It is zero when no copy has gone since the tree began.
-func (t *Tree) LastSize(id blob.VolumeID) (sizeBytes uint64, revision uint16) {
+// LastExtent returns how far the log of a volume's copy went that went away last. It is zero when no copy has gone
+// since the tree began.
+func (t *Tree) LastExtent(id blob.VolumeID) Extent {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if v := t.volumes[id]; v != nil {
-		return v.lastBytes, v.lastRevision
+		return v.last
 	}
-	return 0, 0
+	return Extent{}
 }
 
 // Stray is a copy that is none of its volume's, or of a volume that is not known.

@@ -112,7 +112,7 @@ func TestAssumedServers(t *testing.T) {
 	f.check()
 }
 
-func TestLastSize(t *testing.T) {
+func TestLastExtent(t *testing.T) {
 	f := boundFixture(t)
 	a := newServer("a:1", "dc1", "r1", 9)
 	f.Bind(1, Group{Key: layoutKey("", "000"), Members: []string{"a:1"}, Open: true})
@@ -126,8 +126,8 @@ func TestLastSize(t *testing.T) {
 	bye := a.delta(nil)
 	bye.Leaving = true
 	f.beat(bye)
-	if size, revision := f.LastSize(1); size != 77 || revision != 3 {
-		t.Fatal(size, revision)
+	if last := f.LastExtent(1); last != (Extent{Length: 77, Revision: 3}) {
+		t.Fatal(last)
 	}
 	if p := f.Presence(1, "a:1"); p.Here || !p.LastSeen.IsZero() {
 		t.Fatalf("one that has said goodbye is not waited for: %+v", p)

@@ -22,8 +22,7 @@ type volume struct {
 	copies   []*replica // ordered by URL
 	target   *Target    // while active
 
-	lastBytes    uint64 // of the copy that went away last
-	lastRevision uint16
+	last Extent // of the copy that went away last
 }
 
 // replica is one copy of a volume as its server last reported it.
@@ -31,9 +30,10 @@ type replica struct {
 	volume *volume
 	node   *node
 
-	sizeBytes, fileCount, deleteCount, deletedBytes, maxKey uint64
+	sizeBytes, logLength, fileCount, deleteCount, deletedBytes, maxKey uint64
 
 	modifiedAt      int64
+	compactFloor    int64
 	readOnlyReason  string
 	round           uint32 // of the full heartbeat that named it last
 	disk            uint16
@@ -157,7 +157,7 @@ func (t *Tree) relayout(v *volume, key LayoutKey) {
 func (t *Tree) dropReplica(r *replica) {
 	v := r.volume
 	if r.sizeBytes > 0 { // not one that was only assumed
-		v.lastBytes, v.lastRevision = r.sizeBytes, r.compactRevision
+		v.last = r.extent()
 	}
 	t.withdraw(v)
 	v.copies = slices.DeleteFunc(v.copies, func(c *replica) bool { return c == r })
@@ -263,6 +263,7 @@ func (r *replica) take(info *wire.VolumeInfo, round uint32) {
 	r.sizeBytes, r.fileCount = info.SizeBytes, info.FileCount
 	r.deleteCount, r.deletedBytes = info.DeleteCount, info.DeletedByteCount
 	r.maxKey, r.modifiedAt = info.MaxKey, info.ModifiedAtSecond
+	r.logLength, r.compactFloor = info.LogLength, info.CompactFloor
 	r.compactRevision, r.version = info.CompactRevision, uint8(info.Version)
 	r.readOnly, r.round = info.ReadOnly, round
 	r.epoch, r.inSync = info.CopyEpoch, info.InSync
@@ -284,6 +285,6 @@ func (r *replica) info() wire.VolumeInfo {
 		TTL: key.TTL.String(), Version: int(r.version), FileCount: r.fileCount, DeleteCount: r.deleteCount,
 		DeletedByteCount: r.deletedBytes, ReadOnly: r.readOnly, ReadOnlyReason: r.readOnlyReason,
 		ModifiedAtSecond: r.modifiedAt, CompactRevision: r.compactRevision, MaxKey: r.maxKey, Disk: int(r.disk),
-		CopyEpoch: r.epoch, InSync: r.inSync,
+		CompactFloor: r.compactFloor, LogLength: r.logLength, CopyEpoch: r.epoch, InSync: r.inSync,
 	}
 }

@@ -40,14 +40,14 @@ func (s *Server) scrubVolumes() (ids []blob.VolumeID) {
 }
 
 // scrubExtent implements scrubTarget.
-func (s *Server) scrubExtent(id blob.VolumeID) (*storage.Volume, uint16, int64, error) {
+func (s *Server) scrubExtent(id blob.VolumeID) (*storage.Volume, string, int64, error) {
 	v, ok := s.store.Volume(id)
 	if !ok {
-		return nil, 0, 0, storage.ErrNoVolume
+		return nil, "", 0, storage.ErrNoVolume
 	}
-	revision := v.Revision()
+	of := generation(v.Origin())
 	end, err := s.settledEnd(v)
-	return v, revision, end, err
+	return v, of, end, err
 }
 
 // settledEnd returns up to where a volume's log is known to be that of all copies. errUnsettled: this copy does not know.
@@ -58,11 +58,12 @@ func (s *Server) scrubExtent(id blob.VolumeID) (*storage.Volume, uint16, int64, 
 func (s *Server) settledEnd(v *storage.Volume) (int64, error) {
 	r := s.node.Replica(v.ID())
 	if r == nil {
-		return v.SizeBytes(), nil
+		length, _ := extentOf(v)
+		return length, nil
 	}
 	switch status := r.Look(); {
 	case status.InSync:
-		return min(status.Committed-v.Origin().Skipped, v.SizeBytes()), nil
+		return min(committedIn(status), v.SizeBytes()), nil
 	case status.Failed && v.DamagedWhenOpened():
 		return v.SizeBytes(), nil
 	}
@@ -114,7 +115,7 @@ func (s *Server) logOf(other string, v *storage.Volume) storage.Source {
 		defer cancel()
 		status, body, err := s.client.Forward(ctx, &client.Request{
 			Method: fasthttp.MethodGet, Host: other, Idempotent: true,
-			Path: fmt.Sprintf("%s?volumeId=%d&revision=%d&offset=%d&length=%d", wire.PathVolumeLog, v.ID(), v.Revision(), offset, len(p)),
+			Path: fmt.Sprintf("%s?volumeId=%d&generation=%s&offset=%d&length=%d", wire.PathVolumeLog, v.ID(), generation(v.Origin()), offset, len(p)),
 		}, p[:0:len(p)])
 		switch {
 		case err != nil:

@@ -15,9 +15,6 @@ import (
 	"weed/storage"
 )
 
-// errRevision: offsets in the two logs do not mean the same.
-var errRevision = errors.New("the log is of another revision here")
-
 // errBeyond: bytes are asked for that are not all committed.
 var errBeyond = errors.New("these bytes are not all committed here")
 
@@ -69,7 +66,7 @@ func (s *Server) awaitSettled(v *storage.Volume, offset int64) (int64, error) {
 	for deadline := time.Now().Add(readPatience); ; <-look.C {
 		end, err := s.settledEnd(v)
 		r := s.node.Replica(v.ID())
-		if err != nil || end >= offset || r == nil || r.Look().Length < offset || time.Now().After(deadline) {
+		if err != nil || end >= offset || r == nil || lengthIn(r.Look()) < offset || time.Now().After(deadline) {
 			return end, err
 		}
 	}
@@ -87,15 +84,15 @@ func unsigned(args *fasthttp.Args, name string, up int64) (int64, error) {
 func (s *Server) getLog(ctx *fasthttp.RequestCtx) {
 	args := ctx.QueryArgs()
 	r, err := s.readLogRange(args)
-	revision, revisionErr := unsigned(args, "revision", math.MaxUint16)
+	wanted := string(args.Peek("generation"))
 	switch {
 	case err != nil:
 	case r.length > wire.MaxLogBytes:
 		err = fmt.Errorf("%w length: at most %d", errParameter, wire.MaxLogBytes)
-	case revisionErr != nil:
-		err = revisionErr
-	case revision != int64(r.v.Revision()):
-		err = errRevision
+	case wanted == "":
+		err = fmt.Errorf("%w generation: that of the answer to a request for a checksum", errParameter)
+	case wanted != generation(r.v.Origin()):
+		err = errGeneration
 	}
 	if err != nil {
 		s.fail(ctx, err)
@@ -103,8 +100,8 @@ func (s *Server) getLog(ctx *fasthttp.RequestCtx) {
 	}
 	b := make([]byte, r.length)
 	_, err = r.v.ReadFile(r.offset, b)
-	if err == nil && revision != int64(r.v.Revision()) {
-		err = errRevision // compacted just now
+	if err == nil && wanted != generation(r.v.Origin()) {
+		err = errGeneration // compacted just now
 	}
 	if copied := s.node.Replica(r.v.ID()); err == nil && copied != nil && !copied.Readable() {
 		err = storage.ErrWait
@@ -132,6 +129,7 @@ func (s *Server) getChecksum(ctx *fasthttp.RequestCtx) {
 	within, cancel := context.WithTimeout(context.Background(), checksumTime)
 	defer cancel()
 	first := true // one piece in any case, so that the caller gets on
+	of := generation(r.v.Origin())
 	sum, n, err := r.v.ChecksumLog(r.offset, r.length, uint32(crc), func(n int) error {
 		ctx := within
 		if first {
@@ -139,11 +137,14 @@ func (s *Server) getChecksum(ctx *fasthttp.RequestCtx) {
 		}
 		return s.scrub.pace.wait(ctx, n)
 	})
+	if err == nil && of != generation(r.v.Origin()) {
+		err = storage.ErrWait // compacted just now
+	}
 	if err != nil {
 		s.fail(ctx, err)
 		return
 	}
-	httpx.JSON(ctx, fasthttp.StatusOK, &wire.LogChecksum{Length: n, CRC: sum, Revision: r.v.Revision()})
+	httpx.JSON(ctx, fasthttp.StatusOK, &wire.LogChecksum{Length: n, CRC: sum, Generation: of})
 }
 
 // serveScrub tells what scrubs have found, and takes orders for them.

@@ -27,7 +27,7 @@ var (
 func (s *Server) restsOf(other string, v *storage.Volume, b storage.RestBlock) (r wire.RestSums, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
-	url := fmt.Sprintf("%s?volumeId=%d&revision=%d&offset=%d&length=%d&number=%d&records=%d", wire.PathVolumeRests, v.ID(), v.Revision(),
+	url := fmt.Sprintf("%s?volumeId=%d&generation=%s&offset=%d&length=%d&number=%d&records=%d", wire.PathVolumeRests, v.ID(), generation(v.Origin()),
 		b.Offset, b.Length, b.Number, b.Records)
 	return r, s.client.GetJSON(ctx, other, url, &r)
 }
@@ -119,22 +119,23 @@ const maxRestRecords = 1024
 func (s *Server) getRests(ctx *fasthttp.RequestCtx) {
 	args := ctx.QueryArgs()
 	r, err := s.readLogRange(args)
-	var number, records, revision int64
+	var number, records int64
 	if err == nil {
 		number, err = unsigned(args, "number", math.MaxInt32)
 	}
 	if err == nil {
 		records, err = unsigned(args, "records", maxRestRecords)
 	}
-	if err == nil {
-		revision, err = unsigned(args, "revision", math.MaxUint16)
-	}
-	if err == nil && revision != int64(r.v.Revision()) {
-		err = errRevision
+	of := string(args.Peek("generation"))
+	if err == nil && of != generation(r.v.Origin()) {
+		err = errGeneration
 	}
 	b := storage.RestBlock{Number: int(number), Records: int(records), Offset: r.offset, Length: r.length}
 	if err == nil {
 		err = r.v.RestSum(&b)
+	}
+	if err == nil && of != generation(r.v.Origin()) {
+		err = errGeneration // compacted just now
 	}
 	if copied := s.node.Replica(blob.VolumeID(r.id())); err == nil && copied != nil && !copied.Readable() {
 		err = storage.ErrWait

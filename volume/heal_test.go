@@ -371,7 +371,7 @@ func TestLogPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := wire.PathVolumeLog + "?volumeId=3&revision=0"
+	path := wire.PathVolumeLog + "?volumeId=3&generation=0"
 	eventually(t, "all is committed there, too", func() bool {
 		return n.get(fmt.Sprintf("%s&offset=%d&length=8", path, len(log)-8)).StatusCode == 200
 	})
@@ -383,10 +383,10 @@ func TestLogPages(t *testing.T) {
 		path + "&length=1":                                                                 400,
 		fmt.Sprintf("%s&offset=%d&length=9", path, len(log)-8):                             416,
 		path + "&offset=9000000000000000000&length=9000000000000000000":                    400,
-		wire.PathVolumeLog + "?volumeId=3&revision=1&offset=8&length=1":                    409,
+		wire.PathVolumeLog + "?volumeId=3&generation=1&offset=8&length=1":                  409,
 		wire.PathVolumeLog + "?volumeId=3&offset=8&length=1":                               400,
-		wire.PathVolumeLog + "?volumeId=4&revision=0&offset=8&length=1":                    404,
-		wire.PathVolumeLog + "?volumeId=99999999999&revision=0&offset=&length=1":           400,
+		wire.PathVolumeLog + "?volumeId=4&generation=0&offset=8&length=1":                  404,
+		wire.PathVolumeLog + "?volumeId=99999999999&generation=0&offset=&length=1":         400,
 		wire.PathVolumeChecksum + "?volumeId=3&offset=8&length=8&crc=x":                    400,
 		fmt.Sprintf("%s?volumeId=3&offset=8&length=%d", wire.PathVolumeChecksum, len(log)): 416,
 	} {

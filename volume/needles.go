@@ -39,32 +39,29 @@ func (s *Server) needles(args *fasthttp.Args) (*wire.NeedlePage, error) {
 	if !ok {
 		return nil, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume)
 	}
-	page := &wire.NeedlePage{Needles: []wire.LiveNeedle{}, Revision: v.Revision()}
+	page := &wire.NeedlePage{Needles: []wire.LiveNeedle{}, Generation: generation(v.Origin())}
 	from := int64(0)
 	if args.Has("offset") {
-		revision, err := unsigned(args, "revision", math.MaxUint16)
-		if err == nil {
-			from, err = unsigned(args, "offset", math.MaxInt64/2)
-		}
-		if err != nil {
+		if from, err = unsigned(args, "offset", math.MaxInt64/2); err != nil {
 			return nil, err
 		}
-		if revision != int64(page.Revision) {
-			return nil, errRevision
+		if string(args.Peek("generation")) != page.Generation {
+			return nil, errGeneration
 		}
 	}
 	if page.End, err = s.settledEnd(v); err != nil {
 		return nil, err
 	}
-	err = s.fillPage(page, v, from, isTrue(args.Peek("verify")))
-	if err == nil && v.Revision() != page.Revision { // compacted meanwhile: the end was another log's
-		err = errRevision
+	err = s.fillPage(page, v, from, isTrue(args.Peek("verify")), string(args.Peek("pair")))
+	if err == nil && generation(v.Origin()) != page.Generation { // compacted meanwhile: the end was another file's
+		err = errGeneration
 	}
 	return page, err
 }
 
-// fillPage adds needles from an offset on, at least one if there is any, and where to go on.
-func (s *Server) fillPage(page *wire.NeedlePage, v *storage.Volume, from int64, verify bool) error {
+// fillPage adds needles from an offset on, at least one if there is any, and where to go on. pair names what they tell of
+// their pairs, "" for nothing.
+func (s *Server) fillPage(page *wire.NeedlePage, v *storage.Volume, from int64, verify bool, pair string) error {
 	within, cancel := context.WithTimeout(context.Background(), checksumTime)
 	defer cancel()
 	pace := func(n int) error {
@@ -83,7 +80,11 @@ func (s *Server) fillPage(page *wire.NeedlePage, v *storage.Volume, from int64, 
 		page.Needles = append(page.Needles, wire.LiveNeedle{Key: uint64(n.Key), Cookie: uint32(n.Cookie), Offset: n.Offset, Size: n.DataSize,
 			CRC: n.Checksum, Name: n.Name, Mime: n.Mime, TTL: n.TTL.String(), Modified: n.LastModified, Gzipped: n.Gzipped,
 			Manifest: n.Manifest, Damage: n.Damage})
-		bytes += len(n.Name) + len(n.Mime) + len(n.Damage)
+		last := &page.Needles[len(page.Needles)-1]
+		if pair != "" {
+			last.Pair, last.AppendedAt = pairOf(n.Pairs, pair), int64(n.AppendAtNs)
+		}
+		bytes += len(n.Name) + len(n.Mime) + len(n.Damage) + len(last.Pair)
 		next = n.Offset + 8 // no record begins before that
 		return true
 	})

@@ -28,7 +28,7 @@ func TestNeedles(t *testing.T) {
 	}
 	for _, verify := range []string{"", "&verify=true"} {
 		page := list(verify)
-		if len(page.Needles) != 3 || page.Next != 0 || page.Revision != 0 || page.End != n.store.Volumes()[0].SizeBytes {
+		if len(page.Needles) != 3 || page.Next != 0 || page.Generation != "0" || page.End != n.store.Volumes()[0].SizeBytes {
 			t.Fatalf("%+v", page)
 		}
 		a, c := page.Needles[0], page.Needles[2]
@@ -37,12 +37,18 @@ func TestNeedles(t *testing.T) {
 			t.Errorf("%+v", page.Needles)
 		}
 	}
-	second := list("").Needles[1].Offset
-	if page := list(fmt.Sprintf("&offset=%d&revision=0", second)); len(page.Needles) != 2 || page.Needles[0].Key != 2 {
+	n.put("/3,05637037d6", "tagged", "Seaweed-Filer", "f1")
+	if page := list("&pair=Filer"); page.Needles[0].Pair != "" || page.Needles[3].Pair != "f1" || page.Needles[0].AppendedAt == 0 ||
+		page.Needles[3].AppendedAt < page.Needles[0].AppendedAt || list("").Needles[3].Pair != "" {
 		t.Errorf("%+v", page)
 	}
-	n.get(wire.PathVolumeNeedles + "?volumeId=3&offset=8&revision=1").want(http.StatusConflict)
-	n.get(wire.PathVolumeNeedles + "?volumeId=3&offset=-1&revision=0").want(400)
+	n.do("DELETE", "/3,05637037d6", "").want(202)
+	second := list("").Needles[1].Offset
+	if page := list(fmt.Sprintf("&offset=%d&generation=0", second)); len(page.Needles) != 2 || page.Needles[0].Key != 2 {
+		t.Errorf("%+v", page)
+	}
+	n.get(wire.PathVolumeNeedles + "?volumeId=3&offset=8&generation=1").want(http.StatusConflict)
+	n.get(wire.PathVolumeNeedles + "?volumeId=3&offset=-1&generation=0").want(400)
 	n.get(wire.PathVolumeNeedles + "?volumeId=x").want(400)
 	n.get(wire.PathVolumeNeedles + "?volumeId=9").want(404)
 

@@ -37,6 +37,18 @@ func pairsOf(h *fasthttp.RequestHeader) ([]byte, error) {
 	return text, nil
 }
 
+// pairOf returns the value of one pair, "" if there is none.
+func pairOf(pairs []byte, name string) string {
+	if len(pairs) == 0 {
+		return ""
+	}
+	var m map[string]string
+	if json.Unmarshal(pairs, &m) != nil {
+		return "" // a foreign needle's
+	}
+	return m[name]
+}
+
 // setPairs returns what the uploader's Seaweed-* headers have become: headers without that prefix.
 func setPairs(h *fasthttp.ResponseHeader, pairs []byte) {
 	if len(pairs) == 0 {

@@ -46,12 +46,12 @@ func (s *Server) openReplicas() error {
 // logSource reads the bytes that are shipped.
 type logSource struct{ s *Server }
 
-func (l logSource) ReadLog(id blob.VolumeID, offset int64, p []byte) (int, error) {
+func (l logSource) ReadLog(id blob.VolumeID, offset int64, p []byte, of *replication.Origin) (int, error) {
 	v, ok := l.s.store.Volume(id)
 	if !ok {
 		return 0, storage.ErrNoVolume
 	}
-	return v.ReadLog(offset, p, v.Origin())
+	return live.ReadLog(v, offset, p, of)
 }
 
 // frames takes what other servers send.
@@ -200,18 +200,20 @@ func (s *Server) answerReplication(ctx *fasthttp.RequestCtx, id blob.VolumeID) {
 		s.fail(ctx, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume))
 		return
 	}
+	length, of := extentOf(v)
 	answer := wire.ReplicationStatus{VolumeConfig: wire.VolumeConfig{ID: uint32(id)}, Role: roleNames[replication.Primary], InSync: true,
-		Length: v.SizeBytes(), Committed: v.SizeBytes()}
+		Length: length, Committed: length, Generation: of}
 	if r := s.node.Replica(id); r != nil {
 		status := r.Look()
 		answer.VolumeConfig = wireConfig(id, status.Config)
 		answer.Role, answer.InSync = roleNames[status.Role], status.InSync
-		answer.Length, answer.Committed = status.Length, status.Committed
+		answer.Length, answer.Committed = lengthIn(status), committedIn(status)
+		answer.Generation = generation(storage.Origin(status.Origin))
 		for _, l := range status.Learners {
 			if answer.Learners == nil {
 				answer.Learners = map[string]int64{}
 			}
-			answer.Learners[string(l.Server)] = l.Length
+			answer.Learners[string(l.Server)] = max(l.Length-status.Origin.Skipped, 0)
 		}
 	} else if c, known := s.plain.Load(id); known {
 		answer.VolumeConfig = wireConfig(id, c.(replication.Config))

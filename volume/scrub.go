@@ -32,9 +32,9 @@ const (
 // scrubTarget is the server, as its scrubber sees it. An error says why a volume can't be read now, or not be mended.
 type scrubTarget interface {
 	scrubVolumes() []blob.VolumeID
-	// scrubExtent returns a volume and up to where its log is known to be what the other copies have. revision was the
-	// log's before that was found out.
-	scrubExtent(id blob.VolumeID) (v *storage.Volume, revision uint16, end int64, err error)
+	// scrubExtent returns a volume and up to where its log is known to be what the other copies have. of is the
+	// generation of its file before that was found out.
+	scrubExtent(id blob.VolumeID) (v *storage.Volume, of string, end int64, err error)
 	// mend replaces the record at an offset by that of another copy.
 	mend(v *storage.Volume, offset, end int64) error
 	// mendRest mends a run of records of which the sum of what is no data is not known, or is not that of what is there.
@@ -161,7 +161,7 @@ func (s *scrubber) state(id blob.VolumeID) *scrubState {
 
 // pass reads one volume.
 func (s *scrubber) pass(ctx context.Context, id blob.VolumeID) {
-	v, revision, end, err := s.target.scrubExtent(id)
+	v, of, end, err := s.target.scrubExtent(id)
 	s.mu.Lock()
 	state := s.state(id)
 	state.underWay, state.ordered = state.ordered, false
@@ -195,7 +195,7 @@ func (s *scrubber) pass(ctx context.Context, id blob.VolumeID) {
 	if err == nil {
 		err = s.mendIndex(v)
 	}
-	if err == nil && v.Revision() != revision {
+	if err == nil && generation(v.Origin()) != of {
 		err = errors.New("the log was compacted meanwhile, and is read again")
 	}
 	s.finish(state, damaged, err)

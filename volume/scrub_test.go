@@ -32,15 +32,15 @@ func (s *shelf) scrubVolumes() (ids []blob.VolumeID) {
 	return ids
 }
 
-func (s *shelf) scrubExtent(id blob.VolumeID) (*storage.Volume, uint16, int64, error) {
+func (s *shelf) scrubExtent(id blob.VolumeID) (*storage.Volume, string, int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = append(s.seen, fmt.Sprintf("%d after %s", id, time.Since(s.from)))
 	if s.away[id] {
-		return nil, 0, 0, errUnsettled
+		return nil, "", 0, errUnsettled
 	}
 	v, _ := s.Volume(id)
-	return v, v.Revision(), v.SizeBytes(), nil
+	return v, generation(v.Origin()), v.SizeBytes(), nil
 }
 
 func (s *shelf) passes() []string {

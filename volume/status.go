@@ -25,7 +25,7 @@ func (s *Server) makePages() map[string]page {
 		wire.PathVolumeDelete: {s.postDelete, post},
 		wire.PathVolumeMark:   {s.postMark, post},
 		wire.PathVolumeExpire: {s.postExpire, post},
-		wire.PathVolumeVacuum: {s.postVacuum, post},
+		wire.PathVolumeVacuum: {s.serveVacuum, []string{fasthttp.MethodGet, fasthttp.MethodPost}},
 
 		wire.PathVolumeLog:      {s.getLog, get},
 		wire.PathVolumeNeedles:  {s.getNeedles, get},
@@ -104,6 +104,9 @@ func (s *Server) volumeInfo(v storage.PlacedStatus) wire.VolumeInfo {
 	}
 	if !v.ModifiedAt.IsZero() {
 		info.ModifiedAtSecond = v.ModifiedAt.Unix()
+	}
+	if held, ok := s.store.Volume(v.ID); ok {
+		info.CompactFloor, info.LogLength = held.Origin().Floor, uint64(held.LogLength())
 	}
 	info.CopyEpoch, info.WholeIn, info.InSync = s.epochOf(v.ID)
 	return info

@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -30,9 +31,10 @@ type vacuumer struct {
 
 // vacuum is the compaction of one volume.
 type vacuum struct {
-	id   blob.VolumeID
-	err  error         // once done is closed
-	done chan struct{} // closed at the end
+	id     blob.VolumeID
+	follow *storage.Origin // what another copy has become, nil for a compaction of this server's choice
+	err    error           // once done is closed
+	done   chan struct{}   // closed at the end
 }
 
 func newVacuumer(bytesPerSecond int64) *vacuumer {
@@ -43,13 +45,13 @@ func newVacuumer(bytesPerSecond int64) *vacuumer {
 	return v
 }
 
-// order returns the compaction of a volume: the one that is known, or a new one.
-func (v *vacuumer) order(id blob.VolumeID) *vacuum {
+// order returns the compaction of a volume: the one that is known, be it another one, or a new one.
+func (v *vacuumer) order(id blob.VolumeID, follow *storage.Origin) *vacuum {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	job := v.jobs[id]
 	if job == nil {
-		job = &vacuum{id: id, done: make(chan struct{})}
+		job = &vacuum{id: id, follow: follow, done: make(chan struct{})}
 		v.jobs[id] = job
 		v.queue = append(v.queue, job)
 		select {
@@ -95,7 +97,7 @@ func (s *Server) runVacuum(ctx context.Context) {
 		case <-s.vacuum.wake:
 		}
 		for job := s.vacuum.next(); job != nil; job = s.vacuum.next() {
-			_, job.err = s.store.Compact(job.id, storage.CompactOptions{Pace: pace, AsOf: time.Now()})
+			_, job.err = s.store.Compact(job.id, storage.CompactOptions{Pace: pace, AsOf: time.Now(), Follow: job.follow})
 			if job.err != nil {
 				s.cfg.Logger.Warn("a volume was not compacted", "volume", job.id, "error", job.err)
 			} else {
@@ -105,6 +107,25 @@ func (s *Server) runVacuum(ctx context.Context) {
 			s.beat.kick()
 		}
 	}
+}
+
+// serveVacuum tells how a volume is compacted, and takes orders to compact it.
+func (s *Server) serveVacuum(ctx *fasthttp.RequestCtx) {
+	if ctx.IsPost() {
+		s.postVacuum(ctx)
+		return
+	}
+	id, err := unsigned(ctx.QueryArgs(), "volumeId", math.MaxUint32)
+	if err != nil {
+		s.fail(ctx, err)
+		return
+	}
+	v, ok := s.store.Volume(blob.VolumeID(id))
+	if !ok {
+		s.fail(ctx, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume))
+		return
+	}
+	httpx.JSON(ctx, fasthttp.StatusOK, &wire.VacuumStatus{Origin: *wireOrigin(v.Origin())})
 }
 
 // postVacuum has a volume compacted.
@@ -120,20 +141,24 @@ func (s *Server) postVacuum(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	status := wire.VacuumStatus{}
-	if v.Revision() == order.Revision {
-		job := s.vacuum.order(v.ID())
+	follow := originOf(order.Follow)
+	if follow == nil && v.Revision() == order.Revision || follow != nil && v.Origin() != *follow {
+		job := s.vacuum.order(v.ID(), follow)
 		timer := time.NewTimer(vacuumWait)
 		defer timer.Stop()
 		select {
 		case <-job.done:
 			s.vacuum.forget(job)
-			if job.err != nil {
+			switch {
+			case job.err != nil:
 				status.Error = job.err.Error()
+			case follow != nil && v.Origin() != *follow: // it was another job
+				status.Running = true
 			}
 		case <-timer.C:
 			status.Running = true
 		}
 	}
-	status.Revision = v.Revision()
+	status.Origin = *wireOrigin(v.Origin())
 	httpx.JSON(ctx, fasthttp.StatusOK, &status)
 }

@@ -1,11 +1,13 @@
 package volume
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 
 	"weed/internal/blob"
 	"weed/internal/wire"
+	"weed/storage"
 )
 
 // vacuumNow orders a vacuum and waits for its end.
@@ -31,10 +33,10 @@ func TestVacuum(t *testing.T) {
 	}
 	v, _ := n.store.Volume(blob.VolumeID(3))
 	before := v.SizeBytes()
-	if status := n.vacuumNow(3, 0); status.Error != "" || status.Revision != 1 || v.SizeBytes() > before*6/10 {
+	if status := n.vacuumNow(3, 0); status.Error != "" || status.Origin.Revision != 1 || v.SizeBytes() > before*6/10 {
 		t.Errorf("%+v, %d of %d bytes", status, v.SizeBytes(), before)
 	}
-	if status := n.vacuumNow(3, 0); status.Error != "" || status.Revision != 1 { // the same order once more
+	if status := n.vacuumNow(3, 0); status.Error != "" || status.Origin.Revision != 1 { // the same order once more
 		t.Errorf("once more: %+v", status)
 	}
 	for i := 1; i <= 20; i++ {
@@ -51,10 +53,60 @@ func TestVacuum(t *testing.T) {
 	}
 }
 
-// TestVacuumOfSeveralCopies: a copy is not compacted alone.
+// TestVacuumOfSeveralCopies has one copy compacted, and the other one follow.
 func TestVacuumOfSeveralCopies(t *testing.T) {
 	p := pairUp(t, nil)
-	if status := p.nodes[0].vacuumNow(3, 0); status.Error == "" || status.Revision != 0 {
-		t.Errorf("%+v", status)
+	a, b := p.nodes[0], p.nodes[1]
+	path := func(i int) string { return fmt.Sprintf("/3,%02x637037d6", i) }
+	for i := 1; i <= 20; i++ {
+		a.put(path(i), noise(2000, uint32(i)))
+	}
+	for i := 2; i <= 20; i += 2 {
+		b.do("DELETE", path(i), "").want(202)
+	}
+	p.same()
+	first := a.vacuumNow(3, 0)
+	if first.Error != "" || first.Origin.Revision != 1 || first.Origin.Skipped < 20000 {
+		t.Fatalf("%+v", first)
+	}
+	var look wire.VacuumStatus
+	a.get(wire.PathVolumeVacuum + "?volumeId=3").want(200).json(&look)
+	if look != first {
+		t.Errorf("%+v, looked up %+v", first, look)
+	}
+	a.get(wire.PathVolumeVacuum + "?volumeId=4").want(404)
+	a.get(wire.PathVolumeVacuum + "?volumeId=x").want(400)
+	// The copies are in different files now, so bytes of one are none of the other.
+	b.get(fmt.Sprintf("%s?volumeId=3&generation=%s&offset=8&length=8", wire.PathVolumeLog, generation(storage.Origin(first.Origin)))).want(409)
+	a.put(path(21), "written in between")
+	order, err := json.Marshal(wire.VacuumVolume{ID: 3, Follow: &first.Origin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the other copy follows", func() bool {
+		var status wire.VacuumStatus
+		b.do("POST", wire.PathVolumeVacuum, string(order)).want(200).json(&status)
+		return !status.Running && status.Error == "" && status.Origin == first.Origin
+	})
+	p.same()
+	for i := 1; i <= 20; i++ {
+		for _, n := range p.nodes {
+			if answer := n.get(path(i)); i%2 == 0 {
+				answer.want(404)
+			} else {
+				answer.want(200).is(noise(2000, uint32(i)))
+			}
+		}
+	}
+	wrong := first.Origin
+	wrong.Floor, wrong.Sum = wrong.Floor+8*300, 1
+	order, err = json.Marshal(wire.VacuumVolume{ID: 3, Follow: &wrong})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var status wire.VacuumStatus
+	b.do("POST", wire.PathVolumeVacuum, string(order)).want(200).json(&status)
+	if status.Error == "" || status.Origin != first.Origin {
+		t.Errorf("what no other copy has: %+v", status)
 	}
 }

@@ -172,7 +172,7 @@ func (c *volumeExport) Run(ctx context.Context, e *Env) error {
 	done := exported{ID: c.id, File: c.outputName}
 	err = export.Write(e.Out, c.outputName, func(w io.Writer) error {
 		archive := export.NewTar(w, c.names)
-		err := e.Client.ListNeedles(ctx, server, c.id, func(n *client.Needle) error {
+		err := e.Client.ListNeedles(ctx, server, c.id, client.ListOptions{}, func(n *client.Needle) error {
 			if c.since > 0 && n.Modified > 0 && n.Modified < c.since {
 				return nil
 			}

@@ -139,14 +139,17 @@ func entryOf(e *filer.Entry) fsEntry {
 	return fsEntry{e.FullPath, e.IsDir(), e.Mode.String(), e.FileSize, len(e.Chunks), e.Mtime, e.Mime, e.Collection, e.TTLSec}
 }
 
+// shownRune puts a question mark in place of what a terminal obeys.
+func shownRune(r rune) rune {
+	if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		return '?'
+	}
+	return r
+}
+
 // shownName is a name that a terminal takes for nothing else, with a slash behind that of a directory.
 func shownName(e *filer.Entry) string {
-	name := strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, e.Name())
+	name := strings.Map(shownRune, e.Name())
 	if e.IsDir() {
 		name += "/"
 	}

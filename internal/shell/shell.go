@@ -59,7 +59,7 @@ func New(cfg Config) *Shell {
 
 // catalogue joins the commands of all nouns.
 func catalogue() []Spec {
-	specs := slices.Concat(generalCommands, clusterCommands, collectionCommands, serverCommands, volumeCommands, copyCommands, checkCommands, fsCommands, contentCommands)
+	specs := slices.Concat(generalCommands, clusterCommands, collectionCommands, serverCommands, volumeCommands, copyCommands, checkCommands, fsCommands, verifyCommands, contentCommands)
 	slices.SortFunc(specs, func(a, b Spec) int { return strings.Compare(a.Name, b.Name) })
 	return specs
 }

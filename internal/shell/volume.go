@@ -34,9 +34,9 @@ var volumeCommands = []Spec{
 		New: func() Command { return new(volumeMark) },
 	},
 	{
-		Name: "volume.vacuum", Short: "Free the room that deleted and replaced blobs take in volumes of one copy.",
-		Long: "It returns when that is done. Reads and writes go on meanwhile. Volumes of several copies are passed over;\n" +
-			"the log of the leading master says why a volume was not vacuumed.",
+		Name: "volume.vacuum", Short: "Free the room that deleted and replaced blobs take.",
+		Long: "It returns when that is done. Reads and writes go on meanwhile. Volumes of which a copy is missing are\n" +
+			"passed over; the log of the leading master says why a volume was not vacuumed.",
 		Example: "volume.vacuum -garbageThreshold=0.1 -volumeId=3",
 		New:     func() Command { return new(volumeVacuum) },
 	},

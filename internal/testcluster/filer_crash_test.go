@@ -23,12 +23,12 @@ const (
 )
 
 // TestFilerKilled kills a filer, its volume server, or both, again and again while files are written, replaced, moved and deleted. Every file that
-// is listed can be read, what was acknowledged is there, no claim and no drop is left, and the volumes hold the chunks
-// of the files and nothing else.
+// is listed can be read, what was acknowledged is there, no claim and no drop is left, fs.verify is clean, and the volumes
+// hold the chunks of the files and nothing else.
 func TestFilerKilled(t *testing.T) {
 	t.Parallel()
 	c := testcluster.New(t)
-	c.StartMaster()
+	m := c.StartMaster()
 	v := c.StartVolume("-max=20")
 	c.WaitWritable()
 	f := c.StartFiler("-maxMB=1")
@@ -66,6 +66,12 @@ func TestFilerKilled(t *testing.T) {
 			t.Errorf("writer %d: %d bytes, want those acknowledged, %d: %v", i, len(got.Body), len(want), got.Err())
 		}
 	}
+	testcluster.WaitFor(t, "fs.verify is clean", func() error {
+		if r, code := verify(t, m, f, "-grace=0s"); code != 0 {
+			return fmt.Errorf("exit code %d, %+v", code, r)
+		}
+		return nil
+	})
 	chunks := readAll(t, f)
 	testcluster.WaitFor(t, "the volumes hold the chunks of the files and nothing else", func() error {
 		if n := fileCount(t, v); n != chunks {

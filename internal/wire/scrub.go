@@ -2,16 +2,16 @@ package wire
 
 // Internal paths about the bytes of volumes' logs.
 const (
-	// PathVolumeLog reads committed bytes of a copy's log: GET ?volumeId=&revision=&offset=&length= -> the bytes, all of
-	// them. 400 for more than MaxLogBytes, 416 if they are not all committed here, 409 if the log is of another
-	// revision, 503 while the copy can't be sure that it has what the others have.
+	// PathVolumeLog reads committed bytes of a copy's log: GET ?volumeId=&generation=&offset=&length= -> the bytes, all of
+	// them. Offsets are those in files of a generation: 409 if the log is of another one. 400 for more than MaxLogBytes,
+	// 416 if they are not all committed here, 503 while the copy can't be sure that it has what the others have.
 	PathVolumeLog = "/internal/volume/log"
 	// PathVolumeChecksum sums up committed bytes of a copy's log: GET ?volumeId=&offset=&length=&crc= -> LogChecksum.
 	// crc is that of the bytes before, 0 for none. The disk is read at a bounded rate, so the answer may be about
 	// fewer bytes than were asked for, from one on: the caller asks again for the rest. 416 if they are not all
-	// committed.
+	// committed. The bytes are those of the generation that the answer names.
 	PathVolumeChecksum = "/internal/volume/checksum"
-	// PathVolumeRests sums up what no checksum of a record covers in a run of records: GET ?volumeId=&revision=&offset=
+	// PathVolumeRests sums up what no checksum of a record covers in a run of records: GET ?volumeId=&generation=&offset=
 	// &length=&number=&records= -> RestSums. Errors as for PathVolumeLog.
 	PathVolumeRests = "/internal/volume/rests"
 	// PathVolumeScrub tells what scrubs have found: GET ?volumeId= -> ScrubStatus. POST orders one at once. Without
@@ -24,9 +24,9 @@ const MaxLogBytes = 1 << 20
 
 // LogChecksum is a running checksum of a log.
 type LogChecksum struct {
-	Length   int64  `json:"length"` // bytes behind the offset that were read
-	CRC      uint32 `json:"crc"`    // CRC-32C of these, continued from what was given
-	Revision uint16 `json:"revision"`
+	Length     int64  `json:"length"` // bytes behind the offset that were read
+	CRC        uint32 `json:"crc"`    // CRC-32C of these, continued from what was given
+	Generation string `json:"generation"`
 }
 
 // RestSums is about what is no data in a run of records.

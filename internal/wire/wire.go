@@ -16,7 +16,8 @@ const (
 	PathVolumeExpire = "/internal/volume/expire"
 
 	// PathVolumeVacuum has a copy compacted: master -> volume server, POST VacuumVolume -> VacuumStatus. It answers
-	// within seconds, and is asked again while the status says that it goes on.
+	// within seconds, and is asked again while the status says that it goes on. GET ?volumeId= -> VacuumStatus only
+	// tells how the copy is compacted.
 	PathVolumeVacuum = "/internal/volume/vacuum"
 
 	// PathConfigure asks the leading master to replace a configuration: volume server -> master, POST VolumeConfig
@@ -55,8 +56,13 @@ type VolumeInfo struct {
 	ReadOnlyReason   string           `json:"ReadOnlyReason,omitempty"`
 	ModifiedAtSecond int64            `json:"ModifiedAtSecond"` // unix seconds of the last append
 	CompactRevision  uint16           `json:"CompactRevision"`
-	MaxKey           uint64           `json:"MaxKey,omitempty"` // highest needle key ever indexed
-	Disk             int              `json:"Disk,omitempty"`   // ordinal of the server's directory
+	// CompactFloor is up to where in its log the copy was compacted, 0 if it was not by this program; LogLength is how
+	// long the log is, with what compactions have left out. Unlike Size both mean the same in all copies.
+	CompactFloor int64  `json:"CompactFloor,omitempty"`
+	LogLength    uint64 `json:"LogLength,omitempty"`
+
+	MaxKey uint64 `json:"MaxKey,omitempty"` // highest needle key ever indexed
+	Disk   int    `json:"Disk,omitempty"`   // ordinal of the server's directory
 	// CopyEpoch is the epoch of the configuration that the copy knows; 0 if it knows none.
 	CopyEpoch uint64 `json:"CopyEpoch,omitempty"`
 	// WholeIn is the last epoch at whose begin the copy had all that had been acknowledged; 0 if it knows of none.
@@ -88,11 +94,13 @@ type ChangeCopies struct {
 // ReplicationStatus is how one copy of a volume stands.
 type ReplicationStatus struct {
 	VolumeConfig
-	Role      string           `json:"role"`   // "primary", "follower", "outside"
-	InSync    bool             `json:"inSync"` // it has all that is committed; of a primary, all members have its log
-	Length    int64            `json:"length"` // of its log in bytes
-	Committed int64            `json:"committed"`
-	Learners  map[string]int64 `json:"learners,omitempty"` // of a primary: bytes that servers have that are being added
+	Role      string `json:"role"`   // "primary", "follower", "outside"
+	InSync    bool   `json:"inSync"` // it has all that is committed; of a primary, all members have its log
+	Length    int64  `json:"length"` // of its log in bytes
+	Committed int64  `json:"committed"`
+	// Generation names the file of the log, in which the lengths are: see PathVolumeLog.
+	Generation string           `json:"generation"`
+	Learners   map[string]int64 `json:"learners,omitempty"` // of a primary: bytes that servers have that are being added
 }
 
 // Heartbeat is what a volume server tells its master every pulse.
@@ -140,17 +148,28 @@ type CreateVolume struct {
 	Revision uint16 `json:"revision,omitempty"`
 }
 
-// VacuumVolume orders a compaction of a log, unless its revision is another one already.
+// VacuumVolume orders a compaction of a log, unless its revision is another one already. With Follow it orders the one
+// that another copy has done, unless that is done, whatever the revision.
 type VacuumVolume struct {
-	ID       uint32 `json:"id"`
+	ID       uint32  `json:"id"`
+	Revision uint16  `json:"revision"`
+	Follow   *Origin `json:"follow,omitempty"`
+}
+
+// Origin tells how a log was compacted: see storage.Origin. Copies of a log with the same one are the same.
+type Origin struct {
 	Revision uint16 `json:"revision"`
+	Floor    int64  `json:"floor"`
+	Skipped  int64  `json:"skipped"`
+	AsOf     int64  `json:"asOf"` // unix nanoseconds
+	Sum      uint32 `json:"sum"`
 }
 
 // VacuumStatus is what has become of a VacuumVolume.
 type VacuumStatus struct {
-	Running  bool   `json:"running,omitempty"`
-	Error    string `json:"error,omitempty"` // why the log is not compacted
-	Revision uint16 `json:"revision"`        // of the log now
+	Running bool   `json:"running,omitempty"`
+	Error   string `json:"error,omitempty"` // why the log is not compacted
+	Origin  Origin `json:"origin"`          // of the log now
 }
 
 // DeleteVolume orders a volume's files away. Collection must match, so that a stale order cannot remove a

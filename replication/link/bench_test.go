@@ -15,7 +15,7 @@ import (
 // fileLog is the log of all volumes, in a file.
 type fileLog struct{ *os.File }
 
-func (l fileLog) ReadLog(_ blob.VolumeID, offset int64, p []byte) (int, error) {
+func (l fileLog) ReadLog(_ blob.VolumeID, offset int64, p []byte, _ *replication.Origin) (int, error) {
 	return l.ReadAt(p, offset)
 }
 

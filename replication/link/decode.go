@@ -125,7 +125,7 @@ func (d *decoder) volume() blob.VolumeID {
 
 func (d *decoder) message(f *Frame) {
 	m := &f.Message
-	kind, parts := d.head(partConfig | partHistory)
+	kind, parts := d.head(partConfig | partHistory | partOrigin)
 	m.Kind = replication.Kind(kind)
 	p := d.take(messageBytes - 4)
 	if p == nil {
@@ -141,6 +141,9 @@ func (d *decoder) message(f *Frame) {
 	}
 	if parts&partHistory != 0 {
 		m.History = d.history()
+	}
+	if parts&partOrigin != 0 {
+		m.Origin = d.origin()
 	}
 	if m.Kind == replication.MsgAppend && len(d.b) > 0 {
 		m.Bytes, m.Size = d.b[:len(d.b):len(d.b)], int64(len(d.b))
@@ -163,6 +166,16 @@ func (d *decoder) config() *replication.Config {
 		}
 	}
 	return c
+}
+
+func (d *decoder) origin() *replication.Origin {
+	revision := d.uvarint()
+	o := &replication.Origin{Revision: uint16(revision), Floor: d.varint(), Skipped: d.varint(), AsOf: d.varint()}
+	sum := d.uvarint()
+	if o.Sum = uint32(sum); revision > math.MaxUint16 || sum > math.MaxUint32 {
+		d.fail("origin")
+	}
+	return o
 }
 
 func (d *decoder) history() replication.History {

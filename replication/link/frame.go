@@ -25,6 +25,7 @@ const (
 
 	partConfig  = 1
 	partHistory = 2
+	partOrigin  = 4
 	partListed  = 1
 	partGranted = 2
 )
@@ -40,8 +41,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // A Source has the logs whose bytes go out. It is called by several goroutines.
 type Source interface {
 	// ReadLog fills p with the bytes of the volume's log from offset on and returns how many there were. With
-	// fewer than len(p), or an error, the message that they were for is dropped.
-	ReadLog(v blob.VolumeID, offset int64, p []byte) (int, error)
+	// fewer than len(p), or an error, the message that they were for is dropped. Bytes below where the log was
+	// compacted are those of a log of an origin; else it is nil.
+	ReadLog(v blob.VolumeID, offset int64, p []byte, of *replication.Origin) (int, error)
 }
 
 // Frame is what one server tells another: a message of the group of Volume or, if Lease is there, that.
@@ -76,6 +78,9 @@ func (f *Frame) bound() int {
 	}
 	if h := f.Message.History; h != nil {
 		n += varintBytes + 2*varintBytes*len(h)
+	}
+	if f.Message.Origin != nil {
+		n += 5 * varintBytes
 	}
 	return n + int(min(max(f.Message.Size, 0), MaxFrame))
 }
@@ -115,6 +120,9 @@ func appendMessage(b []byte, f *Frame, source Source) ([]byte, error) {
 	if len(m.History) > 0 {
 		parts |= partHistory
 	}
+	if m.Origin != nil {
+		parts |= partOrigin
+	}
 	b = append(b, tagMessage, byte(m.Kind), parts, 0)
 	le := binary.LittleEndian
 	b = le.AppendUint32(b, uint32(f.Volume))
@@ -144,11 +152,18 @@ func appendMessage(b []byte, f *Frame, source Source) ([]byte, error) {
 			b = binary.AppendVarint(b, e.Start)
 		}
 	}
+	if o := m.Origin; o != nil {
+		b = binary.AppendUvarint(b, uint64(o.Revision))
+		b = binary.AppendVarint(b, o.Floor)
+		b = binary.AppendVarint(b, o.Skipped)
+		b = binary.AppendVarint(b, o.AsOf)
+		b = binary.AppendUvarint(b, uint64(o.Sum))
+	}
 	if m.Size == 0 {
 		return b, nil
 	}
 	end := len(b) + int(m.Size)
-	n, err := source.ReadLog(f.Volume, m.Offset, b[len(b):end:end])
+	n, err := source.ReadLog(f.Volume, m.Offset, b[len(b):end:end], m.Origin)
 	if int64(n) < m.Size {
 		return nil, fmt.Errorf("%w: %d of %d from %d on of volume %v: %v", errUnread, n, m.Size, m.Offset, f.Volume, err)
 	}

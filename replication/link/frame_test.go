@@ -16,7 +16,9 @@ import (
 // bytesSource is a log that is all there is, whatever the volume and the offset.
 type bytesSource []byte
 
-func (s bytesSource) ReadLog(_ blob.VolumeID, _ int64, p []byte) (int, error) { return copy(p, s), nil }
+func (s bytesSource) ReadLog(_ blob.VolumeID, _ int64, p []byte, _ *replication.Origin) (int, error) {
+	return copy(p, s), nil
+}
 
 // fill sets everything that can be reached from v to something that is not zero.
 func fill(t *testing.T, r *rand.Rand, v reflect.Value) {
@@ -41,7 +43,7 @@ func fill(t *testing.T, r *rand.Rand, v reflect.Value) {
 		v.SetString(string(b))
 	case reflect.Bool:
 		v.SetBool(true)
-	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		v.SetUint(1 + r.Uint64()>>(1+r.IntN(60))&(1<<v.Type().Bits()-2))
 	case reflect.Int:
 		v.SetInt(1 + r.Int64N(1<<31-1))
@@ -88,7 +90,7 @@ func TestRound(t *testing.T) {
 		wantRound(t, f)
 		f.Message.Kind, f.Message.Bytes, f.Message.Size = replication.MsgAlign, nil, 0
 		wantRound(t, f)
-		f.Message.Config, f.Message.History = nil, nil
+		f.Message.Config, f.Message.History, f.Message.Origin = nil, nil, nil
 		wantRound(t, f)
 
 		var l Frame

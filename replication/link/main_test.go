@@ -30,7 +30,7 @@ func logByte(v blob.VolumeID, offset int64) byte { return byte(int64(v)*7 + offs
 // patternLogs are logs of endless length, except for volume 404, which is not there.
 type patternLogs struct{}
 
-func (patternLogs) ReadLog(v blob.VolumeID, offset int64, p []byte) (int, error) {
+func (patternLogs) ReadLog(v blob.VolumeID, offset int64, p []byte, _ *replication.Origin) (int, error) {
 	if v == 404 {
 		return len(p) / 2, errors.New("no such volume")
 	}

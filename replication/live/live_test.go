@@ -114,11 +114,12 @@ func TestPrimaryDiesAndComesBack(t *testing.T) {
 	})
 	disk := a.kill()
 	group.Wait()
-	c.settled("b", "c")
-	b, d := c.servers["b"], c.servers["c"]
+	c.agreed([]replication.Server{"b", "c"}, func(replication.Config) bool { return true })
+	leader := c.inForce().Primary
+	b, d := c.servers[leader], c.servers[map[replication.Server]replication.Server{"b": "c", "c": "b"}[leader]]
 	a = c.start("a", disk, nil)
 	must(t, b.replica().Change("a", "", "", ""))
-	c.settled("b", "c", "a")
+	c.settled(b.name, d.name, "a")
 	for key := range acked {
 		c.want(key, fmt.Sprint(key), a, b, d)
 	}

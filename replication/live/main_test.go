@@ -123,8 +123,8 @@ func (c *cluster) start(name replication.Server, disk *vfs.Mem, first *replicati
 
 func (s *server) replica() *Replica { return s.node.Replica(volume) }
 
-func (s *server) ReadLog(_ blob.VolumeID, offset int64, p []byte) (int, error) {
-	return s.v.ReadLog(offset, p, s.v.Origin())
+func (s *server) ReadLog(_ blob.VolumeID, offset int64, p []byte, of *replication.Origin) (int, error) {
+	return ReadLog(s.v, offset, p, of)
 }
 
 func (s *server) Receive(from replication.Server, f link.Frame) { s.node.Receive(from, f) }
@@ -240,9 +240,15 @@ func (c *cluster) eventually(what string, cond func() bool) {
 // settled waits until the members are these, the first leads, and all are in sync.
 func (c *cluster) settled(members ...replication.Server) {
 	c.t.Helper()
+	c.agreed(members, func(in replication.Config) bool { return in.Primary == members[0] })
+}
+
+// agreed waits until the members are these, whoever leads that fits, and all are in sync.
+func (c *cluster) agreed(members []replication.Server, fits func(replication.Config) bool) {
+	c.t.Helper()
 	c.eventually("all in sync", func() bool {
 		in := c.inForce()
-		if in.Primary != members[0] || len(in.Members) != len(members) {
+		if len(in.Members) != len(members) || !fits(in) {
 			return false
 		}
 		for _, name := range members {

@@ -71,8 +71,8 @@ func (r *Replica) start(kept replication.Durable, fresh bool) error {
 	r.expiring = int(n.cfg.GiveUp / (n.cfg.Lease / ticksPerLease))
 	return r.v.Replicate(func(log *storage.Log) storage.Replicator {
 		r.log = log
-		r.group = replication.NewGroup(r.id, n.cfg.Self, n.leases, kept, replication.Origin{}, log.Length(),
-			fresh, n.now())
+		r.group = replication.NewGroup(r.id, n.cfg.Self, n.leases, kept, replication.Origin(log.Origin()),
+			log.Length(), fresh, n.now())
 		r.failed = r.v.ReadOnly()&(storage.CauseDamaged|storage.CauseFiles) != 0
 		r.carryOut(r.group.Tick(n.now()))
 		r.giveWay()
@@ -87,6 +87,7 @@ func (r *Replica) Volume() blob.VolumeID { return r.id }
 func (r *Replica) Look() replication.Status {
 	done := make(chan replication.Status, 1)
 	if !r.v.Post(func() { done <- r.group.Status() }) {
+		r.stir() // so that the closed volume is noticed
 		return r.Status()
 	}
 	return <-done
@@ -238,14 +239,20 @@ func (r *Replica) Failed(err error) { r.fail(err) }
 // Idle is called by the committer.
 func (r *Replica) Idle() { r.carryOut(r.group.Idle()) }
 
-// errNotYet: the members do not agree on compactions.
-var errNotYet = fmt.Errorf("%w: several copies are not compacted yet", storage.ErrCompacting)
-
 // Compactable is called by the committer.
-func (r *Replica) Compactable(int64) error { return errNotYet }
+func (r *Replica) Compactable(floor int64) error { return r.group.MayCompact(floor) }
 
 // Compacted is called by the committer.
-func (r *Replica) Compacted(storage.Origin) {}
+func (r *Replica) Compacted(o storage.Origin) { r.group.Compacted(replication.Origin(o)) }
+
+// ReadLog reads what is shipped: see link.Source.
+func ReadLog(v *storage.Volume, offset int64, p []byte, of *replication.Origin) (int, error) {
+	var origin storage.Origin
+	if of != nil {
+		origin = storage.Origin(*of)
+	}
+	return v.ReadLog(offset, p, origin)
+}
 
 // recover goes back to work when the disk does, once the others go on without this copy.
 func (r *Replica) recover() {
@@ -308,6 +315,9 @@ func (r *Replica) do(e *replication.Effect) (err error) {
 		r.group.Whole(r.log.Whole())
 	case replication.EffectCut:
 		err = r.log.Cut(e.Offset)
+		r.group.Whole(r.log.Whole())
+	case replication.EffectReset:
+		err = r.log.Reset(storage.Origin(e.Origin))
 		r.group.Whole(r.log.Whole())
 	case replication.EffectSave:
 		var text []byte

@@ -261,6 +261,7 @@ func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, 
 			return err
 		}
 		version = store.Version(r.version)
+		s.moves.Add(1) // also for one that fails: it is counted before it can be seen
 		if err := t.tree.Delete(key); err != nil {
 			return broken(err)
 		}
@@ -270,6 +271,16 @@ func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, 
 		return 0, err
 	}
 	return version, nil
+}
+
+// Moves implements store.Store.
+func (s *Store) Moves(ctx context.Context) (uint64, error) {
+	select {
+	case <-s.quit:
+		return 0, store.ErrClosed
+	default:
+		return s.moves.Load(), ctx.Err()
+	}
 }
 
 // Sweep implements store.Store. Records that it can't read go as well, and are part of its error: what is removed gets

@@ -2,8 +2,11 @@ package cassandra
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/apache/cassandra-gocql-driver/v2"
 
 	"weed/filer/store"
 )
@@ -82,6 +85,9 @@ func (s *Store) rename(ctx context.Context, m move) (store.Version, bool, error)
 	if m.value != nil {
 		value = m.value
 	}
+	if err := s.countMove(ctx); err != nil {
+		return 0, false, a.lost(ctx, err)
+	}
 	version := newVersion()
 	if src.dir == dst.dir && src.name != dst.name {
 		c.remove(src.name, m.was)
@@ -93,6 +99,7 @@ func (s *Store) rename(ctx context.Context, m move) (store.Version, bool, error)
 		return e.version == version, err
 	}
 	done, err := a.decide(ctx, c)
+	run(ctx, s.cfg.Timeout, []undo{s.countMove})
 	if err == nil && !done {
 		err = s.clearPart(ctx, dst.dir)
 	}
@@ -130,4 +137,25 @@ func (a *attempt) hold(ctx context.Context, m move, src *target, dst target) (ok
 	a.plan.SourcePart, a.plan.SourceName = []byte(src.dir), []byte(src.name)
 	a.holds(func(ctx context.Context) error { return a.s.unlockEntry(ctx, src.dir, src.name, a.lock) })
 	return true, nil
+}
+
+// countMove is called before and after a rename is decided: one of the two falls behind any look at the number that was
+// before the rename, unless the filer dies in between.
+func (s *Store) countMove(ctx context.Context) error {
+	return s.exec(ctx, "UPDATE "+s.table("moves")+" SET n = n + 1 WHERE id = 0")
+}
+
+// Moves implements store.Store.
+func (s *Store) Moves(ctx context.Context) (uint64, error) {
+	ctx, leave, err := s.enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	var n int64
+	err = s.session.Query("SELECT n FROM "+s.table("moves")+" WHERE id = 0").Consistency(s.quorum).ScanContext(ctx, &n)
+	if errors.Is(err, gocql.ErrNotFound) {
+		err = nil
+	}
+	return uint64(n), unavailable(err)
 }

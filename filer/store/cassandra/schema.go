@@ -21,6 +21,7 @@ var tables = map[string]string{
 	"trash":    `(bucket int, part blob, lpart blob, ltoken uuid, PRIMARY KEY ((bucket), part, ltoken))`,
 	"claims":   `(bucket int, id text, PRIMARY KEY ((bucket), id))`,
 	"settings": `(name text PRIMARY KEY, version bigint, value blob)`,
+	"moves":    `(id int PRIMARY KEY, n counter)`,
 }
 
 // layout is the comment of every table.

@@ -40,6 +40,7 @@ type Store struct {
 	mu       sync.Mutex
 	root     *node
 	version  store.Version
+	moves    uint64
 	removed  []*node
 	drops    []store.Drop
 	dropID   uint64
@@ -297,6 +298,7 @@ func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, 
 		return 0, err
 	}
 	s.apply(effects)
+	s.moves++
 	left, oldName, _ := s.above(from)
 	delete(left.children, oldName)
 	s.version++
@@ -306,6 +308,16 @@ func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, 
 	}
 	dir.children[name] = n
 	return s.version, nil
+}
+
+// Moves implements store.Store.
+func (s *Store) Moves(ctx context.Context) (uint64, error) {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	return s.moves, nil
 }
 
 // Sweep implements store.Store.

@@ -122,6 +122,7 @@ elseif op == 'rename' then
 	local apply = effects()
 	if not apply then return {'lost'} end
 	apply()
+	call('INCR', P .. 'moves')
 	if keep == '0' then r.value = value end
 	r.version = nextver()
 	del(fromdir, fromname)

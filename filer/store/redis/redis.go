@@ -7,6 +7,7 @@
 // # Layout
 //
 //	seq        the last version or directory id
+//	moves      number of renames
 //	h:ID       a directory's records: name, "d" or "f", version ":" id (of directories) ":" value
 //	n:ID       their names in order
 //	removed    ids of directories that are still to be swept

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/redis/go-redis/v9"
+
 	"weed/filer/store"
 )
 
@@ -78,6 +80,20 @@ func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, 
 	inside := to == from || strings.HasPrefix(string(to), string(from)+"/")
 	args := []any{string(from), number(uint64(was)), string(to), number(uint64(target)), flag(inside), flag(value == nil), string(value)}
 	return versionOf(s.run(ctx, "rename", string(from)+" to "+string(to), withEffects(args, effects)...))
+}
+
+// Moves implements store.Store.
+func (s *Store) Moves(ctx context.Context) (uint64, error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
+	n, err := s.client.Get(ctx, s.prefix+"moves").Uint64()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return 0, unavailable(ctx, err)
+	}
+	return n, nil
 }
 
 // Sweep implements store.Store.

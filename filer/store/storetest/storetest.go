@@ -28,7 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) { RunSteps(t, 1000, 
 // RunSteps is Run with so many steps at random, for stores that take long for each.
 func RunSteps(t *testing.T, steps int, open func(t *testing.T) store.Store) {
 	for name, test := range map[string]func(*testing.T, store.Store){
-		"model": func(t *testing.T, s store.Store) { model(t, s, steps) }, "race": race, "claims": claims, "settings": settings, "list": list,
+		"model": func(t *testing.T, s store.Store) { model(t, s, steps) }, "race": race, "claims": claims, "settings": settings, "list": list, "moves": moves,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -306,4 +306,52 @@ func list(t *testing.T, s store.Store) {
 			t.Errorf("%+v: %q, %v, want %q", c.opts, got, err, c.want)
 		}
 	}
+}
+
+// moves renames a file and a directory, within a directory and into another one.
+func moves(t *testing.T, s store.Store) {
+	ctx := context.Background()
+	last := uint64(0)
+	number := func() uint64 {
+		t.Helper()
+		n, err := s.Moves(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for path, dir := range map[store.Path]bool{"/a": true, "/b": true, "/f": false} {
+		if _, err := s.Put(ctx, path, 0, store.Record{Dir: dir}, store.Effects{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last = number()
+	for _, m := range [][2]store.Path{{"/f", "/g"}, {"/g", "/a/g"}, {"/a", "/b/a"}, {"/b/a/g", "/b/a/f"}} {
+		rec, err := s.Find(ctx, m[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Rename(ctx, m[0], rec.Version, m[1], 0, nil, store.Effects{}); err != nil {
+			t.Fatal(err)
+		}
+		now := number()
+		if now == last {
+			t.Errorf("%s was moved to %s, and the number is still %d", m[0], m[1], now)
+		}
+		if last = now; number() != now {
+			t.Error("the number changes by itself")
+		}
+	}
+	if err := s.Remove(ctx, "/b/a/f", find(t, s, "/b/a/f").Version, store.Effects{}); err != nil || number() != last {
+		t.Errorf("a removal counts as a move, or failed: %v", err)
+	}
+}
+
+func find(t *testing.T, s store.Store, path store.Path) store.Record {
+	t.Helper()
+	rec, err := s.Find(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec
 }
