@@ -97,3 +97,42 @@ func (v *Volume) compareIdx(f vfs.File, stored []blockSum, idxBytes int64, mend 
 	}
 	return bad, nil
 }
+
+// RestSums returns the sums of whole runs of records, from one on, at most n: 0 for one that is not known or doubted.
+func (v *Volume) RestSums(from, n int) []uint32 {
+	s := v.sums.Load()
+	if s == nil || v.foreign {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from = min(from, len(s.blocks))
+	known := make([]uint32, 0, min(n, len(s.blocks)-from))
+	for _, b := range s.blocks[from:min(from+n, len(s.blocks))] {
+		if b.doubted {
+			b.rests = 0
+		}
+		known = append(known, b.rests)
+	}
+	return known
+}
+
+// RestBlockAt returns where a whole run of records is, as the index file says, with its sums.
+func (v *Volume) RestBlockAt(number int) (b RestBlock, err error) {
+	f, err := v.fs.OpenFile(v.base+".idx", os.O_RDONLY, 0)
+	if err != nil {
+		return b, err
+	}
+	defer f.Close()
+	entries := make([]byte, sumBlockBytes)
+	if err := readFull(f, entries, int64(number)*sumBlockBytes); err != nil {
+		return b, err
+	}
+	first, last := parseIdxEntry(entries), parseIdxEntry(entries[sumBlockBytes-idxEntrySize:])
+	b = RestBlock{Number: number, Records: sumRecords, Offset: int64(first.offset) * needleAlignment}
+	b.Length = int64(last.offset)*needleAlignment + recordLength(v.superblock.Version, last.bodySize()) - b.Offset
+	if b.Length <= 0 || b.Offset+b.Length > v.stats.length.Load() {
+		return b, &CorruptError{f.Name(), int64(number) * sumBlockBytes, "these entries are not of records that follow each other"}
+	}
+	return b, v.RestSum(&b)
+}

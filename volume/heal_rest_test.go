@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"weed/internal/vfs"
 	"weed/internal/wire"
 	"weed/storage"
 )
@@ -213,6 +214,60 @@ func TestJudgeRest(t *testing.T) {
 	} {
 		if got, err := judgeRest(c.run, c.answers, c.others); got != c.want || !errors.Is(err, c.err) || c.err == nil && err != nil {
 			t.Errorf("%s: %d, %v, want %d, %v", name, got, err, c.want, c.err)
+		}
+	}
+}
+
+func TestMajority(t *testing.T) {
+	for name, c := range map[string]struct {
+		mine   uint32
+		theirs []uint32
+		want   uint32
+		ok     bool
+	}{
+		"alone":               {1, nil, 1, true},
+		"the same":            {1, []uint32{1}, 1, true},
+		"one is not known":    {1, []uint32{0}, 1, true},
+		"two differ":          {1, []uint32{2}, 0, false},
+		"two of three":        {1, []uint32{2, 2}, 2, true},
+		"mine of three":       {1, []uint32{2, 1}, 1, true},
+		"three differ":        {1, []uint32{2, 3}, 0, false},
+		"mine is not known":   {0, []uint32{2, 3}, 0, true},
+		"the third not known": {1, []uint32{2, 0}, 0, false},
+	} {
+		var theirs [][]uint32
+		for _, sum := range c.theirs {
+			theirs = append(theirs, []uint32{9, sum})
+		}
+		theirs = append(theirs, nil, []uint32{9})
+		if got, ok := majority([]uint32{9, c.mine}, theirs, 1); got != c.want || ok != c.ok {
+			t.Errorf("%s: %d, %v", name, got, ok)
+		}
+	}
+}
+
+// Copies that are whole, each by its own sums, and differ, are told of.
+func TestCopiesThatDiffer(t *testing.T) {
+	p := pairUp(t, nil)
+	contents := stocked(p)
+	p.restart(func() {
+		flipByte(t, p.dat(1), p.place(1, contents[20])-20, 2)
+		store, err := storage.OpenStore(vfs.OS, []storage.Directory{{Path: p.dirs[1], MaxVolumes: 7}}, storage.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := store.Volume(3)
+		err = v.Scrub(v.SizeBytes(), nil, func(storage.Damage) bool { return false }, func(b storage.RestBlock) {
+			b.Sum = b.Here
+			v.KeepRestSum(b)
+		}, func(int64) {})
+		if err = errors.Join(err, store.Close()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for _, n := range p.nodes {
+		if s := n.scrubNow(3); s.Mended > 0 || len(s.Damaged) != 1 || !strings.Contains(s.Damaged[0].Reason, "differ") {
+			t.Errorf("%+v", s)
 		}
 	}
 }
