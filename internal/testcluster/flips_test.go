@@ -37,6 +37,7 @@ type flips struct {
 	what   string
 	at     []int64 // in the file, in bytes
 	was    []byte
+	info   os.FileInfo // of the file
 	since  time.Time
 	scrub  bool  // it was ordered since
 	why    error // it is not known to be mended
@@ -175,6 +176,9 @@ func flipBits(random *rand.Rand, dat string, end int64) (*flips, error) {
 		return nil, err
 	}
 	defer file.Close()
+	if f.info, err = file.Stat(); err != nil {
+		return nil, err
+	}
 	for i, at := range f.at {
 		if _, err := file.WriteAt([]byte{b[at]}, at); err != nil {
 			return nil, fmt.Errorf("%d. byte: %w", i, err)
@@ -287,13 +291,17 @@ func (f *flips) orGone(err error) error {
 	return err
 }
 
-// compare looks at the bytes that were flipped. Those that the log does not reach to any more were cut.
+// compare looks at the bytes that were flipped. Those that the log does not reach to any more were cut, and a log that
+// was compacted, or begun anew, is another file.
 func (f *flips) compare() error {
 	file, err := os.Open(f.file)
 	if err != nil {
 		return f.orGone(err)
 	}
 	defer file.Close()
+	if info, err := file.Stat(); err != nil || !os.SameFile(info, f.info) {
+		return err
+	}
 	for i, at := range f.at {
 		var b [1]byte
 		if _, err := file.ReadAt(b[:], at); err == nil && b[0] != f.was[i] {
