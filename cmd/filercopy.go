@@ -20,7 +20,7 @@ func newFilerCopy() *cobra.Command {
 		Aliases: []string{"copy"},
 		Short:   "Copy files and trees of directories to a filer.",
 		Long: "Copy files and trees of directories to a filer, several at a time. With a slash at its end the target is " +
-			"the directory to copy into; without one it is what the only source becomes. Permissions are kept. Links are " +
+			"the directory to copy into; without one it is what the only source becomes. Permissions and times of files are kept. Links are " +
 			"followed to files of the same tree only. What fails is named on stderr, the others are copied all the same, " +
 			"and the exit code is 1. Short name: weed copy.",
 		Example: "weed filer.copy -include='*.jpg' ./pictures http://localhost:8888/archive/",

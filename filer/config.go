@@ -39,6 +39,10 @@ type Config struct {
 	// upload that was broken off may still arrive. 10 s.
 	MissingGrace time.Duration
 
+	// ExpireEvery lies between two walks over the tree that remove entries whose time is over and that nobody has come
+	// across; 1 h. A walk takes a twentieth of the store's time.
+	ExpireEvery time.Duration
+
 	Version string       // of the program, for /.weed/status
 	Guard   *httpx.Guard // who may change things; nil for everyone
 }
@@ -66,6 +70,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.DrainTimeout, 10*time.Second)
 	setDefault(&c.ClaimTime, 15*time.Minute)
 	setDefault(&c.MissingGrace, 10*time.Second)
+	setDefault(&c.ExpireEvery, time.Hour)
 	switch {
 	case len(c.Masters) == 0:
 		return c, errors.New("no master is given: name one with -master=host:port")

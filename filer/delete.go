@@ -147,9 +147,7 @@ func (f *Filer) purgeExpired(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case p := <-f.purge:
-			if err := f.store.Remove(ctx, p.path, p.version, store.Effects{Drops: p.drops}); err == nil {
-				f.drops.poke()
-			} // else it is there next time
+			_ = f.removeExpiredEntry(ctx, p) // if that fails it is there next time
 		}
 	}
 }

@@ -26,6 +26,7 @@ var (
 	errListing      = errors.New("directories are not listed here")
 	errBody         = errors.New("malformed body")
 	errChanged      = errors.New("the rules have changed meanwhile: read them again")
+	errLifetime     = errors.New("the file was replaced by one with another time to live meanwhile: try again")
 	errNothing      = errors.New("nothing is here")
 )
 
@@ -50,6 +51,7 @@ var errorTable = []errorRow{
 	{kind: errNoName, status: http.StatusBadRequest},
 	{kind: errRoot, status: http.StatusConflict},
 	{kind: errChanged, status: http.StatusConflict},
+	{kind: errLifetime, status: http.StatusConflict},
 	{kind: errVerifying, status: http.StatusConflict},
 	{kind: errCoding, status: http.StatusUnsupportedMediaType},
 	{kind: errListing, status: http.StatusForbidden},

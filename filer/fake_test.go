@@ -50,6 +50,7 @@ type stored struct {
 	data  []byte
 	pairs http.Header
 	at    time.Time
+	ttl   string
 }
 
 func newCluster(t *testing.T, servers int) *cluster {
@@ -217,7 +218,7 @@ func (v *volumeServer) put(w http.ResponseWriter, r *http.Request, fid blob.File
 		answer(w, 503, map[string]any{"error": "copies are missing"})
 		return
 	}
-	v.blobs[fid] = stored{data, r.Header, time.Now()}
+	v.blobs[fid] = stored{data, r.Header, time.Now(), r.FormValue("ttl")}
 	answer(w, 201, map[string]any{"size": len(data), "eTag": `"12345678"`})
 }
 

@@ -40,6 +40,7 @@ type Filer struct {
 	drops   *dropper
 	moves   moves
 	purge   chan purge
+	expired atomic.Int64 // entries that were removed because their time was over
 	metrics *metrics
 	scrape  http.Handler
 	deps    Deps
@@ -113,7 +114,7 @@ func (f *Filer) Run(ctx context.Context) error {
 	defer stopChores()
 	choring.Go(func() { f.chores.run(toChores) })
 	for _, work := range []func(context.Context){
-		f.claims.renew, f.drops.run, f.sweepAll, f.cleanClaims, f.followRules, f.purgeExpired,
+		f.claims.renew, f.drops.run, f.sweepAll, f.cleanClaims, f.followRules, f.purgeExpired, f.expireAll,
 	} {
 		group.Go(func() { work(f.life) })
 	}

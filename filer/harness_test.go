@@ -99,14 +99,14 @@ func (s *faulty) Find(ctx context.Context, path store.Path) (store.Record, error
 }
 
 func (s *faulty) List(ctx context.Context, dir store.Path, opts store.ListOptions) ([]store.Record, error) {
-	if err := s.failure(); err != nil {
-		return nil, err
-	}
 	s.mu.Lock()
 	do := s.onList
 	s.mu.Unlock()
 	if do != nil {
 		do(dir, opts)
+	}
+	if err := s.failure(); err != nil {
+		return nil, err
 	}
 	return s.Store.List(ctx, dir, opts)
 }

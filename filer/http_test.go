@@ -264,6 +264,9 @@ func TestMethods(t *testing.T) {
 	x.want(400, "PUT", "/x?op=prepend", "y")
 	x.want(400, "PUT", "/x?ttl=3x", "y")
 	x.want(400, "PUT", "/x?mode=9", "y")
+	for _, ts := range []string{"x", "-1", "1.", "1.x", "1.-5", "1.0000000001", "9223372036", "99999999999999999999"} {
+		x.want(400, "PUT", "/x?ts="+ts, "y")
+	}
 	x.want(400, "PUT", "/x?replication=x", "y")
 	x.want(400, "PUT", "/x?collection=..", "y")
 	x.want(400, "PUT", "/x?tag=%zz", "y")
@@ -271,6 +274,27 @@ func TestMethods(t *testing.T) {
 	x.want(400, "PUT", "/x?mv.from=/y", "")
 	x.want(400, "POST", "/x?tagging", "")
 	x.want(404, "GET", "/x", "")
+}
+
+// TestModified keeps the time that a client tells.
+func TestModified(t *testing.T) {
+	x := start(t)
+	const last = "Wed, 15 Nov 2023 00:00:00 GMT"
+	for ts, want := range map[string]time.Time{"0": time.Unix(0, 0), "1700006400.25": time.Unix(1700006400, 25e7), "9223372035.999999999": time.Unix(9223372035, 999999999)} {
+		x.want(201, "PUT", "/f?ts="+ts, "content")
+		if got := x.entry("/f"); !got.Mtime.Equal(want) || time.Since(got.Crtime) > time.Hour {
+			t.Errorf("ts=%s: modified at %v, created at %v", ts, got.Mtime, got.Crtime)
+		}
+	}
+	x.want(201, "POST", "/f?op=append&ts=1700006400", "more")
+	if got := x.want(200, "GET", "/f", ""); got.header.Get("Last-Modified") != last || got.body != "contentmore" {
+		t.Errorf("%v, %q", got.header, got.body)
+	}
+	x.want(412, "PUT", "/f", "new", "If-Unmodified-Since", "Tue, 14 Nov 2023 00:00:00 GMT")
+	x.want(201, "PUT", "/f", "new", "If-Unmodified-Since", last)
+	if got := x.entry("/f"); time.Since(got.Mtime) > time.Hour {
+		t.Errorf("modified at %v without ts", got.Mtime)
+	}
 }
 
 func TestConditions(t *testing.T) {
@@ -365,6 +389,46 @@ func TestTTL(t *testing.T) {
 	x.clock.pass(time.Hour)
 	x.want(202, "DELETE", "/w", "")
 	x.settled(2)
+}
+
+// TestAppendTTL makes sure that no part of a file goes before the file, whatever the request or a rule says.
+func TestAppendTTL(t *testing.T) {
+	x := start(t)
+	x.want(200, "POST", "/.weed/conf", `{"version":0,"rules":[{"prefix":"/short/","ttl":"5m"}]}`)
+	x.want(201, "PUT", "/ever", "one ")
+	x.want(201, "POST", "/ever?op=append&ttl=3m", "two")
+	x.want(204, "POST", "/short/ever?mv.from=/ever", "")
+	x.want(201, "POST", "/short/ever?op=append", " three")
+	x.want(201, "PUT", "/hour?ttl=1h", "one ")
+	x.want(201, "POST", "/hour?op=append&ttl=3m", "two")
+	x.want(201, "POST", "/hour?op=append", " three")
+	x.want(201, "POST", "/new?op=append&ttl=3m", "first")
+	for path, want := range map[string]string{"/short/ever": "", "/hour": "1h", "/new": "3m"} {
+		e := x.entry(path)
+		if ttl, err := ttlOf(e.TTLSec); err != nil || ttl.String() != want {
+			t.Errorf("%s: ttl %s, %v, want %q", path, ttl, err, want)
+		}
+		for _, c := range e.Chunks {
+			fid, _ := blob.ParseFileID(c.FID)
+			x.cluster.each(func(v *volumeServer) {
+				if b, ok := v.blobs[fid]; ok && b.ttl != want {
+					t.Errorf("%s: a chunk has ttl %q, want %q", path, b.ttl, want)
+				}
+			})
+		}
+	}
+}
+
+// TestAppendToAnother is an append during which the file is replaced by one that lives longer.
+func TestAppendToAnother(t *testing.T) {
+	x := start(t)
+	q := request{append: true, ttl: blob.TTL{Count: 3, Unit: blob.TTLMinute}}
+	if _, _, err := x.filer.compose(&q, "", &ingested{}, &Entry{}); !errors.Is(err, errLifetime) {
+		t.Error(err)
+	}
+	if _, _, err := x.filer.compose(&q, "", &ingested{}, &Entry{TTL: q.ttl}); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestConf(t *testing.T) {

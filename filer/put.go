@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -37,6 +38,7 @@ type request struct {
 	append     bool
 	mode       fs.FileMode
 	hasMode    bool
+	mtime      time.Time // zero: when it is written
 	place      place
 	ttl        blob.TTL
 	chunkBytes int64
@@ -82,7 +84,7 @@ func (f *Filer) put(w http.ResponseWriter, r *http.Request, path store.Path, dir
 			return
 		}
 	}
-	f.place(q)
+	f.place(q, old)
 	in, err := f.ingest(ctx, c.r, c.size, q.place, q.chunkBytes, blobMime(c.mime, q))
 	if err == nil {
 		if err = c.finish(in.md5); err == nil {
@@ -162,6 +164,11 @@ func (f *Filer) parse(q *request, r *http.Request) error {
 		}
 		q.mode, q.hasMode = fs.FileMode(n), true
 	}
+	if text := v.Get("ts"); text != "" {
+		if q.mtime, err = parseTime(text); err != nil {
+			return err
+		}
+	}
 	if q.ttl, err = blob.ParseTTL(v.Get("ttl")); err != nil {
 		return err
 	}
@@ -172,8 +179,26 @@ func (f *Filer) parse(q *request, r *http.Request) error {
 	return blob.CheckCollection(q.place.collection)
 }
 
-// place fills in what the request leaves open: the rule of the longest prefix, then the filer's defaults.
-func (f *Filer) place(q *request) {
+// maxUnixSeconds is the last second that a record can tell.
+const maxUnixSeconds = math.MaxInt64/1_000_000_000 - 1
+
+// parseTime reads unix seconds, with or without decimals.
+func parseTime(text string) (time.Time, error) {
+	whole, part, decimal := strings.Cut(text, ".")
+	seconds, err := strconv.ParseUint(whole, 10, 63)
+	nanoseconds := uint64(0)
+	if err == nil && decimal && len(part) <= 9 {
+		nanoseconds, err = strconv.ParseUint((part + "000000000")[:9], 10, 63)
+	}
+	if err != nil || seconds > maxUnixSeconds || decimal && (part == "" || len(part) > 9) {
+		return time.Time{}, fmt.Errorf("%w ts %.40q: give unix seconds, such as 1700000000 or 1700000000.25", errParameter, text)
+	}
+	return time.Unix(int64(seconds), int64(nanoseconds)), nil
+}
+
+// place fills in what the request leaves open: the rule of the longest prefix, then the filer's defaults. What is appended
+// to old lives as long as that: a file never outlives a part of it.
+func (f *Filer) place(q *request, old *Entry) {
 	rule := f.rules.Load().of(q.path)
 	for _, d := range [...]struct {
 		field      *string
@@ -191,6 +216,9 @@ func (f *Filer) place(q *request) {
 	}
 	if q.ttl.IsZero() {
 		q.ttl, _ = blob.ParseTTL(rule.TTL) // checked when it was set
+	}
+	if q.append && old != nil && !old.expired(f.now()) {
+		q.ttl = old.TTL
 	}
 	q.place.ttl = q.ttl.String()
 }
@@ -323,14 +351,21 @@ func (f *Filer) keep(ctx context.Context, q *request, method, mime string, in *i
 // compose makes the entry that a write leaves behind, in place of old, which may be nil or expired.
 func (f *Filer) compose(q *request, mime string, in *ingested, old *Entry) (*Entry, store.Effects, error) {
 	now := f.now()
+	mtime := q.mtime
+	if mtime.IsZero() {
+		mtime = now
+	}
 	var effects store.Effects
 	if old != nil && old.expired(now) {
 		effects.Drops = old.fids()
 		old = nil
 	}
 	if q.append && old != nil {
+		if q.ttl != old.TTL { // it was replaced during the upload
+			return nil, effects, errLifetime
+		}
 		e := *old
-		e.Mtime = now
+		e.Mtime = mtime
 		e.Chunks = slices.Concat(old.Chunks, in.chunks)
 		switch {
 		case len(old.Chunks) == 0:
@@ -341,7 +376,7 @@ func (f *Filer) compose(q *request, mime string, in *ingested, old *Entry) (*Ent
 		e.Extended = merge(old.Extended, q.tags)
 		return &e, effects, tooLarge(&e)
 	}
-	e := &Entry{Mtime: now, Crtime: now, Mode: q.mode, Mime: mime + in.mime, Replication: q.place.replication,
+	e := &Entry{Mtime: mtime, Crtime: now, Mode: q.mode, Mime: mime + in.mime, Replication: q.place.replication,
 		Collection: q.place.collection, TTL: q.ttl, MD5: in.md5[:], Extended: q.tags, Chunks: in.chunks}
 	if d := q.ttl.Duration(); d > 0 {
 		e.Expires = q.started.Add(d).Unix()

@@ -105,6 +105,7 @@ var (
 	getBytesDesc = prometheus.NewDesc("weed_filer_get_bytes_total", "Bytes of content that were sent.", nil, nil)
 	deletedDesc  = prometheus.NewDesc("weed_filer_chunks_deleted_total", "Chunks that were deleted.", nil, nil)
 	waitingDesc  = prometheus.NewDesc("weed_filer_chunks_to_delete", "Chunks that the last pass could not delete.", nil, nil)
+	expiredDesc  = prometheus.NewDesc("weed_filer_expired_total", "Entries that were removed because their time was over.", nil, nil)
 	sweptDesc    = prometheus.NewDesc("weed_filer_swept_total", "Entries of removed directories that are gone.", nil, nil)
 )
 
@@ -116,7 +117,7 @@ func newMetrics(f *Filer) *metrics {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{requestsDesc, putBytesDesc, getBytesDesc, deletedDesc, waitingDesc, sweptDesc} {
+	for _, d := range []*prometheus.Desc{requestsDesc, putBytesDesc, getBytesDesc, deletedDesc, waitingDesc, sweptDesc, expiredDesc} {
 		ch <- d
 	}
 }
@@ -136,6 +137,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(putBytesDesc, float64(m.putBytes.Load()))
 	counter(getBytesDesc, float64(m.getBytes.Load()))
 	counter(deletedDesc, float64(m.f.drops.deleted.Load()))
+	counter(expiredDesc, float64(m.f.expired.Load()))
 	counter(sweptDesc, float64(m.f.drops.swept.Load()))
 	ch <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, float64(m.f.drops.waiting.Load()))
 }

@@ -56,7 +56,7 @@ func (x *fixture) plant(fid string, at time.Time) blob.FileID {
 	for _, v := range x.cluster.servers {
 		if slices.Contains(v.volumes, id.Volume) {
 			v.mu.Lock()
-			v.blobs[id] = stored{[]byte("leak"), http.Header{"Seaweed-Filer": {pairs["Filer"]}}, at}
+			v.blobs[id] = stored{[]byte("leak"), http.Header{"Seaweed-Filer": {pairs["Filer"]}}, at, ""}
 			v.mu.Unlock()
 		}
 	}
@@ -372,5 +372,64 @@ func TestGroupVolumes(t *testing.T) {
 	}
 	if g := groupVolumes(nil, 10); len(g) != 1 {
 		t.Errorf("%+v", g)
+	}
+}
+
+// TestVerifyMissing tells which files miss chunks and why, and moves them aside, also twice from one path.
+func TestVerifyMissing(t *testing.T) {
+	x := start(t)
+	lose := func(path string) {
+		t.Helper()
+		for _, c := range x.entry(path).Chunks {
+			fid, _ := blob.ParseFileID(c.FID)
+			x.cluster.each(func(v *volumeServer) { delete(v.blobs, fid) })
+		}
+	}
+	entry := func(path, fid, more string) {
+		t.Helper()
+		line := fmt.Sprintf(`{"FullPath":%q,"FileSize":4,"chunks":[{"file_id":%q,"size":4}]%s}`, path, fid, more)
+		if got := x.want(200, "POST", "/.weed/entries", line); !strings.Contains(got.body, `"files":1`) {
+			t.Fatal(got.body)
+		}
+	}
+	x.want(201, "PUT", "/d/lost", random(2<<20+1))
+	lose("/d/lost")
+	x.want(201, "PUT", "/d/kept", "content")
+	kept := x.entry("/d/kept").Chunks[0].FID
+	entry("/d/other cookie", kept[:len(kept)-8]+"00000001", "")
+	entry("/d/no volume", "99,0100000001", "")
+	entry("/d/over", "99,0200000001", fmt.Sprintf(`,"TtlSec":60,"Expires":%d`, time.Now().Unix()))
+	entry("/lost+found/d/before", "99,0300000001", "")
+	tell := func(events []wire.VerifyEvent) string {
+		var lines []string
+		for _, e := range events {
+			if d := e.Dangling; d != nil {
+				lines = append(lines, fmt.Sprintf("%s %d/%d %s %t %s", d.Path, d.Missing, d.Chunks, d.Reason, d.Aside, d.MovedTo))
+			}
+		}
+		slices.Sort(lines)
+		return strings.Join(lines, "\n")
+	}
+	r, events := x.verify("graceSeconds=0")
+	want := "/d/lost 3/3 no server has the chunk false \n/d/no volume 1/1 there is no volume 99 false \n" +
+		"/d/other cookie 1/1 no server has the chunk false \n/lost+found/d/before 1/1 there is no volume 99 true "
+	if got := tell(events); got != want || r.Dangling != 3 || r.Aside != 1 || r.Clean() {
+		t.Errorf("%s\n%+v", got, r)
+	}
+	if r, _ = x.verify("fix=true&moveDangling=true"); r.Dangling != 0 || r.Aside != 4 || !r.Clean() {
+		t.Errorf("%+v", r)
+	}
+	x.want(404, "GET", "/d/lost", "")
+	x.want(201, "PUT", "/d/lost", "again")
+	lose("/d/lost")
+	if _, events = x.verify("fix=true&moveDangling=true"); !strings.Contains(tell(events), "/d/lost 1/1 no server has the chunk false /lost+found/d/lost~1") {
+		t.Error(tell(events))
+	}
+	if e := x.entry("/lost+found/d/lost~1"); e.FileSize != 5 {
+		t.Errorf("%+v", e)
+	}
+	x.want(202, "DELETE", "/lost+found?recursive=true", "")
+	if r, _ = x.verify("graceSeconds=0"); !r.Clean() || r.Aside != 0 || r.Files != 2 {
+		t.Errorf("%+v", r)
 	}
 }

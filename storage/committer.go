@@ -70,10 +70,10 @@ type operation struct {
 	size int64
 	age  int  // in ticks of a Replicator
 	sent bool // to other servers, so that it may come about there
-	// lonely is a put that fewer servers than copies have.
-	lonely bool
-	err    error
-	done   chan struct{} // capacity 1
+	// short is a put that comes about with less than its answer would promise.
+	short bool
+	err   error
+	done  chan struct{} // capacity 1
 }
 
 // answer tells the caller what came of it. The operation is the caller's again.

@@ -105,7 +105,7 @@ func (x *compaction) target(committed int64) (Origin, error) {
 			o.AsOf = max(old.AsOf, asOf.UnixNano())
 		}
 		return o, nil
-	case f.Floor < old.Floor || f.AsOf < old.AsOf || f.Floor == old.Floor && f.Revision == old.Revision:
+	case f.Floor < old.Floor || f.Floor == old.Floor && f.Revision == old.Revision:
 		return old, ErrCompactedFurther
 	case f.Floor > committed:
 		return old, ErrNotThere
@@ -236,20 +236,37 @@ func (x *compaction) copyLive(live *index.Map) error {
 	x.index, _ = loader.Map()
 	x.read = x.limit
 	x.origin.Sum, x.origin.Skipped = sum, x.origin.Floor-x.end
-	if f := x.options.Follow; f != nil && x.origin != *f {
-		return fmt.Errorf("%w: %d bytes with the sum %08x, not %d with %08x", ErrCopiesDiffer, x.origin.Floor-x.origin.Skipped,
-			sum, f.Floor-f.Skipped, f.Sum)
+	return x.compare()
+}
+
+// compare returns an error if the part of the copy that is compacted is not that of the one to be followed.
+func (x *compaction) compare() error {
+	o, f := x.origin, x.options.Follow
+	switch {
+	case f == nil || o == *f:
+		return nil
+	case f.AsOf < x.from.origin.AsOf: // so more may be missing here already than is left out there
+		return ErrCompactedFurther
 	}
-	return nil
+	return fmt.Errorf("%w: %d bytes with the sum %08x, not %d with %08x", ErrCopiesDiffer, o.Floor-o.Skipped, o.Sum,
+		f.Floor-f.Skipped, f.Sum)
 }
 
 // expired reports whether a record is to be left out for its age.
 func (x *compaction) expired(scanner *logScanner, r logRecord) (bool, error) {
-	if x.origin.AsOf == 0 || r.size == 0 {
+	if x.origin.AsOf == 0 {
+		return false, nil
+	}
+	return x.v.recordExpired(scanner, r, time.Unix(0, x.origin.AsOf))
+}
+
+// recordExpired reports whether the time of a record in a scanner's window is over.
+func (v *Volume) recordExpired(scanner *logScanner, r logRecord, now time.Time) (bool, error) {
+	if r.size == 0 {
 		return false, nil
 	}
 	l, err := readLayout(&windowFile{scanner: scanner}, scanner.version, r.offset, r.header)
-	return err == nil && x.v.expiredAt(&l.Needle, time.Unix(0, x.origin.AsOf)), err
+	return err == nil && v.expiredAt(&l.Needle, now), err
 }
 
 // copyRecord appends a record to the copy, and to a sum.

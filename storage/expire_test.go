@@ -9,6 +9,44 @@ import (
 	"weed/internal/vfs"
 )
 
+// TestExpiredBytes: a scrub tells what a vacuum would take out for its age.
+func TestExpiredBytes(t *testing.T) {
+	clock := newFakeClock()
+	s, v := createTestVolume(t, vfs.NewMem(), Config{Now: clock.Now})
+	defer closeStore(t, s)
+	deleted := func(atLeast uint64) {
+		t.Helper()
+		if got := v.Status().DeletedBytes; got < atLeast || got > atLeast+100 {
+			t.Errorf("%d bytes are deleted, not about %d", got, atLeast)
+		}
+	}
+	brief := blob.TTL{Count: 1, Unit: blob.TTLMinute}
+	for key := range blob.Key(10) {
+		n := &Needle{Key: key + 1, Cookie: testCookie, Data: make([]byte, 1000)}
+		if key == 3 || key == 7 {
+			n.TTL = brief
+		}
+		if err := v.Put(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	scrubbed(t, v, nil)
+	deleted(0)
+	clock.advance(2 * time.Minute)
+	deleted(0) // nobody has looked
+	scrubbed(t, v, nil)
+	deleted(2000)
+	if _, err := v.Compact(CompactOptions{AsOf: clock.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	deleted(0)
+	scrubbed(t, v, nil)
+	deleted(0)
+	if n := v.Status().Live; n != 8 {
+		t.Errorf("%d blobs are left", n)
+	}
+}
+
 func TestVolumeIsOver(t *testing.T) {
 	disk, clock := vfs.NewMem(), newFakeClock()
 	s := openTestStore(t, disk, Config{Now: clock.Now})

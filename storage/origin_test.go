@@ -73,7 +73,7 @@ type generationMachine struct {
 	log   []byte // all that was ever committed, at log offsets
 	main  *copyOfLog
 	each  []*copyOfLog // main is the first
-	known []Origin     // that main has had
+	known []Origin     // that main has had, or another one might
 	blobs uint64
 }
 
@@ -139,6 +139,13 @@ func (m *generationMachine) compact(t *rapid.T) {
 	if o != done.Origin || o.Floor != int64(len(m.log)) || o.AsOf < before.AsOf || o.Revision != before.Revision+1 || done.After != m.main.v.SizeBytes() {
 		t.Fatalf("%+v, and then %+v, %+v", before, o, done)
 	}
+	m.known = append(m.known, o)
+}
+
+// elsewhere has the log compacted by another server, whose clock is not that of main.
+func (m *generationMachine) elsewhere(t *rapid.T) {
+	asOf := m.clock.Now().Add(time.Duration(rapid.IntRange(-200, 30).Draw(t, "clock")) * time.Second).UnixNano()
+	_, o := reference(t, m.log, Origin{Revision: m.main.v.Revision() + 1, Floor: int64(len(m.log)), AsOf: asOf})
 	m.known = append(m.known, o)
 }
 
@@ -209,10 +216,12 @@ func (m *generationMachine) follow(t *rapid.T) {
 	case to == from:
 	case from.Floor > committed:
 		want = ErrNotThere
-	case to.Floor < from.Floor || to.AsOf < from.AsOf || to.Floor == from.Floor && to.Revision == from.Revision:
+	case to.Floor < from.Floor || to.Floor == from.Floor && to.Revision == from.Revision:
 		want = ErrCompactedFurther
 	case to.Floor > committed:
 		want = ErrNotThere
+	case to.AsOf < from.AsOf && err != nil: // unless nothing has expired in between
+		want = ErrCompactedFurther
 	}
 	if !errors.Is(err, want) || (err == nil) != (want == nil) {
 		t.Fatalf("%+v at %d follows %+v: %v, want %v", from, committed, to, err, want)
@@ -324,8 +333,8 @@ func TestCopiesCompactAlike(t *testing.T) {
 		m := newGenerationMachine(t, 3)
 		r.Repeat(map[string]func(*rapid.T){
 			"write": m.write, "write more": m.write,
-			"compact": m.compact,
-			"ship":    m.ship, "ship more": m.ship, "ship most": m.ship,
+			"compact": m.compact, "compact elsewhere": m.elsewhere,
+			"ship": m.ship, "ship more": m.ship, "ship most": m.ship,
 			"follow": m.follow, "follow more": m.follow, "follow most": m.follow,
 			"cut":    m.cut,
 			"reset":  m.reset,

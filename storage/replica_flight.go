@@ -56,7 +56,17 @@ func (op *operation) end() int64 { return int64(op.entry.offset)*needleAlignment
 func (l *Log) Lonely() {
 	if f := l.c.replica.flight; f != nil {
 		for _, op := range f.ops {
-			op.lonely = !op.delete
+			op.short = op.short || !op.delete
+		}
+	}
+}
+
+// Outlived says that another server leads now than the one that has appended what is in flight: a put that was to be
+// synced by all comes about, if it does, without that, and is not acknowledged.
+func (l *Log) Outlived() {
+	if f := l.c.replica.flight; f != nil {
+		for _, op := range f.ops {
+			op.short = op.short || op.sync
 		}
 	}
 }
@@ -119,7 +129,7 @@ func (c *committer) launch(batch []*operation, end int64) {
 				f = &flight{ops: make([]*operation, 0, len(c.accepted)), end: end}
 			}
 			f.ops = append(f.ops, op)
-			op.lonely = false
+			op.short = false
 			c.addTail(op.entry, op.end())
 			puts = puts || !op.delete
 		case !current && (errors.Is(op.err, ErrNotFound) || errors.Is(op.err, ErrCookie)):

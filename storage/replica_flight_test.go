@@ -189,6 +189,27 @@ func TestFrontOfFlightStands(t *testing.T) {
 	wantData(t, p.v, 3, nil)
 }
 
+// A put that was to be synced everywhere is not acknowledged when another server has made it come about, which need not
+// have known of that.
+func TestDurablePutOfAnEpochBefore(t *testing.T) {
+	_, _, p := newFollower(t, Config{Sync: SyncNever})
+	durable := make(chan error, 1)
+	go func() { durable <- p.v.PutDurable(&Needle{Key: 1, Cookie: testCookie, Data: payload(1, 100)}) }()
+	p.awaitAppend(t, SuperblockSize)
+	p.do(func(l *Log) { l.Outlived() })
+	p.commitAll()
+	if err := <-durable; !errors.Is(err, ErrOutcomeUnknown) {
+		t.Error(err)
+	}
+	plain := laterPut(p.v, 2, payload(2, 100))
+	p.awaitAppend(t, p.v.SizeBytes())
+	p.do(func(l *Log) { l.Outlived() })
+	p.commitAll()
+	if err := <-plain; err != nil {
+		t.Error(err)
+	}
+}
+
 // Who leads no more refuses what was cut and what waits.
 func TestRefusedAfterCut(t *testing.T) {
 	_, _, p := newFollower(t, Config{})

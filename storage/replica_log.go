@@ -189,7 +189,7 @@ func (l *Log) Commit(to int64) {
 	if f := p.flight; f != nil && f.end <= to {
 		p.land()
 		for _, op := range f.ops {
-			if op.lonely {
+			if op.short {
 				op.answer(ErrOutcomeUnknown)
 			} else {
 				op.answer(nil)

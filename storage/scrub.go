@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"time"
 
 	"weed/internal/blob"
 	"weed/internal/vfs"
@@ -31,8 +32,8 @@ type Pace func(n int) error
 // Mend), which is looked at again.
 // rests, which may be nil, is called for each run of records of which the sum of what is no data is not known, or is
 // not that of the bytes that are there (see RestBlock).
-// reached is told how far the scrub has come. Errors are those of pace, ErrCompacted when the log is replaced meanwhile,
-// or ErrClosed; a read that fails is damage.
+// reached is told how far the scrub has come. What it meets that has expired counts as deleted in Status from then on.
+// Errors are those of pace, ErrCompacted when the log is replaced meanwhile, or ErrClosed; a read that fails is damage.
 func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), rests func(RestBlock), reached func(offset int64)) error {
 	s := newScrub(v, end, pace)
 	defer s.stop()
@@ -65,6 +66,7 @@ func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), r
 	if v.dat() != s.file.File {
 		return fmt.Errorf("volume %d: %w", v.id, ErrCompacted)
 	}
+	v.stats.expiredBytes.Store(s.expired)
 	return nil
 }
 
@@ -108,6 +110,8 @@ type scrub struct {
 	end     int64
 	file    *coldFile
 	scanner *logScanner
+	now     time.Time
+	expired uint64 // bytes of live needles whose time is over
 	run     restRun
 	// lengthKnown says of a damage that it is of one record.
 	lengthKnown bool
@@ -122,7 +126,7 @@ type scrub struct {
 
 func newScrub(v *Volume, end int64, pace Pace) *scrub {
 	c := v.content.Load()
-	s := &scrub{v: v, end: end, file: &coldFile{File: c.dat, pace: pace}}
+	s := &scrub{v: v, end: end, now: v.cfg.Now(), file: &coldFile{File: c.dat, pace: pace}}
 	s.scanner = newLogScanner(s.file, v.superblock.Version, end)
 	s.run.off = v.foreign || v.sums.Load() == nil
 	s.next, s.stop = iter.Pull2(c.index.ByOffset(0, uint64(end/needleAlignment)))
@@ -173,6 +177,11 @@ func (s *scrub) look(at int64) (next int64, damage *Damage, err error) {
 	}
 	if inside := s.liveAt(at + needleAlignment); inside < at+r.length {
 		return inside, &Damage{Offset: at, Length: inside - at, Reason: "the needle would reach into the next one"}, nil
+	}
+	if live == at {
+		if over, err := s.v.recordExpired(s.scanner, r, s.now); err == nil && over {
+			s.expired += uint64(r.size)
+		}
 	}
 	return at + r.length, nil, nil
 }

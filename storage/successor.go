@@ -124,6 +124,7 @@ func (s *successor) install() {
 	v.setLength(s.length)
 	v.stats.deletedCount.Store(s.deletedCount)
 	v.stats.deletedBytes.Store(s.deletedBytes)
+	v.stats.expiredBytes.Store(0)
 	v.readOnly.noteFilled(v.cfg.Now)
 	c.syncMu.Lock()
 	c.dirty.Store(false)

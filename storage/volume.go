@@ -40,6 +40,7 @@ type Volume struct {
 		logLength      atomic.Int64 // the same as a log offset
 		deletedCount   atomic.Uint64
 		deletedBytes   atomic.Uint64
+		expiredBytes   atomic.Uint64 // that the last scrub has met
 		modifiedAtUnix atomic.Int64
 	}
 
@@ -116,7 +117,7 @@ func (v *Volume) Status() VolumeStatus {
 		SizeBytes:    v.stats.length.Load(),
 		Live:         v.index().Len(),
 		DeletedCount: v.stats.deletedCount.Load(),
-		DeletedBytes: v.stats.deletedBytes.Load(),
+		DeletedBytes: v.stats.deletedBytes.Load() + v.stats.expiredBytes.Load(),
 		MaxKey:       v.index().MaxKey(),
 		ReadOnly:     v.readOnly.load(),
 		IndexBytes:   v.index().Bytes(),

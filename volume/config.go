@@ -63,6 +63,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.FS == nil {
 		c.FS = vfs.OS
 	}

@@ -77,11 +77,12 @@ func (s *Server) get(ctx *fasthttp.RequestCtx, path []byte) {
 
 // lookUp finds a blob for a read. It returns false if this copy can't tell whether that is the last word.
 func (s *Server) lookUp(r *reader, copied *live.Replica, v *storage.Volume, p *blob.Path) (c content, ok bool, err error) {
+	resets := v.Resets()
 	if err := s.current(copied, v, p.Key); err != nil {
 		return c, false, err
 	}
 	c, err = r.find(v, p)
-	return c, true, err
+	return c, v.Resets() == resets, err // else the log has begun anew meanwhile, and may lack anything
 }
 
 // find looks a blob up in a volume.

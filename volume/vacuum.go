@@ -97,7 +97,7 @@ func (s *Server) runVacuum(ctx context.Context) {
 		case <-s.vacuum.wake:
 		}
 		for job := s.vacuum.next(); job != nil; job = s.vacuum.next() {
-			_, job.err = s.store.Compact(job.id, storage.CompactOptions{Pace: pace, AsOf: time.Now(), Follow: job.follow})
+			_, job.err = s.store.Compact(job.id, storage.CompactOptions{Pace: pace, AsOf: s.cfg.Now(), Follow: job.follow})
 			if job.err != nil {
 				s.cfg.Logger.Warn("a volume was not compacted", "volume", job.id, "error", job.err)
 			} else {

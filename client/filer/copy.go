@@ -24,7 +24,7 @@ type CopyConfig struct {
 	Sources []string   // files and directories
 	To      string     // path at the filer; a slash at its end means into that directory
 	Include string     // pattern of the names of files below directories, "" for all
-	Options PutOptions // of every file; Mode and Size are those of the file itself
+	Options PutOptions // of every file; Mode, Mtime and Size are those of the file itself
 	AtOnce  int        // files under way; 0 means 8
 
 	// Failed is told what was not copied, as that turns out; nil for nobody. It and Progress are called by one
@@ -74,7 +74,7 @@ type job struct {
 }
 
 // Copy uploads files and trees, AtOnce files at a time, each streamed. When one fails the others go on, and the error is
-// ErrFailed. Links are followed to files inside of the tree that is copied, and nowhere else. Permissions are kept.
+// ErrFailed. Links are followed to files inside of the tree that is copied, and nowhere else. Permissions and times of modification are kept.
 func (c *Client) Copy(ctx context.Context, cfg CopyConfig) (Copied, error) {
 	if cfg.AtOnce <= 0 {
 		cfg.AtOnce = copyAtOnce
@@ -284,7 +284,7 @@ func (k *copying) put(ctx context.Context, j job, file *os.File, counted *int64)
 		return err
 	}
 	opts := k.cfg.Options
-	opts.Size, opts.Mode = info.Size(), info.Mode().Perm()
+	opts.Size, opts.Mode, opts.Mtime = info.Size(), info.Mode().Perm(), info.ModTime()
 	content := &countingReader{r: io.LimitReader(file, info.Size()), all: &k.bytes, counted: counted}
 	w, err := k.c.Put(ctx, j.to, content, opts)
 	if err == nil && w.Size != info.Size() {

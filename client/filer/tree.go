@@ -61,6 +61,7 @@ type PutOptions struct {
 
 	MaxMB      int         // size of chunks
 	Mode       fs.FileMode // permissions
+	Mtime      time.Time   // of the content; zero: when it is written. Before 1970 it counts as 1970
 	Mime       string
 	Append     bool // to the file that is there, if one is
 	CreateOnly bool // client.StatusError with 412 if something is there
@@ -93,6 +94,13 @@ func (c *Client) Put(ctx context.Context, path string, content io.Reader, opts P
 	}
 	if opts.Mode != 0 {
 		q.Set("mode", strconv.FormatUint(uint64(opts.Mode.Perm()), 8))
+	}
+	if !opts.Mtime.IsZero() {
+		at := opts.Mtime
+		if at.Unix() < 0 {
+			at = time.Unix(0, 0)
+		}
+		q.Set("ts", fmt.Sprintf("%d.%09d", at.Unix(), at.Nanosecond()))
 	}
 	if opts.Append {
 		q.Set("op", "append")

@@ -16,11 +16,12 @@ type load struct {
 	requests float64
 	failed   float64 // answers other than 2xx and 3xx, and broken connections
 	perSec   float64
+	p99      float64 // milliseconds
 }
 
 // wrk drives addr for the bench's duration with the given Lua script; "" asks for / again and again.
 func (b *bench) wrk(addr, script string, connections int) (load, error) {
-	args := []string{fmt.Sprintf("-t%d", min(2, connections)), fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", int(b.duration.Seconds())), "--timeout=10s"}
+	args := []string{fmt.Sprintf("-t%d", min(2, connections)), fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", int(b.duration.Seconds())), "--timeout=10s", "--latency"}
 	if script != "" {
 		name := filepath.Join(b.dir, "load.lua")
 		if err := os.WriteFile(name, []byte(script), 0o600); err != nil {
@@ -37,6 +38,9 @@ func (b *bench) wrk(addr, script string, connections int) (load, error) {
 	l.requests = figure(out, `(\d+) requests in`)
 	l.perSec = figure(out, `Requests/sec:\s+([\d.]+)`)
 	l.failed = figure(out, `Non-2xx or 3xx responses: (\d+)`)
+	for unit, ms := range map[string]float64{"us": 1e-3, "ms": 1, "s": 1e3} {
+		l.p99 += ms * figure(out, `99%\s+([\d.]+)`+unit+`\n`)
+	}
 	for _, kind := range []string{"connect", "read", "write", "timeout"} {
 		l.failed += figure(out, `Socket errors:.*`+kind+` (\d+)`)
 	}

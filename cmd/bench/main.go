@@ -33,6 +33,7 @@ type bench struct {
 	duration time.Duration
 	rounds   int
 	blobs    int // of the random read
+	needles  int // of the large vacuum
 	children []*process
 	failed   int
 }
@@ -50,6 +51,7 @@ var parts = []part{
 	{"fsync", (*bench).groupCommit},
 	{"reads", (*bench).randomReads},
 	{"replicas", (*bench).replicas},
+	{"vacuum", (*bench).vacuum},
 }
 
 func main() {
@@ -74,6 +76,7 @@ func run() (err error) {
 	flag.DurationVar(&b.duration, "duration", 5*time.Second, "how long each load lasts")
 	flag.IntVar(&b.rounds, "rounds", 3, "rounds of a comparison; medians are printed")
 	flag.IntVar(&b.blobs, "blobs", 200_000, "blobs of the random read")
+	flag.IntVar(&b.needles, "needles", 2_000_000, "blobs of the large vacuum")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

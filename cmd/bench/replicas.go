@@ -23,7 +23,7 @@ func (b *bench) startReplicated(servers int, fsync string) (*replicated, error) 
 		return nil, err
 	}
 	r := &replicated{}
-	if r.master, err = b.start(addr, b.weed, "master", "-port="+port(addr), "-mdir="+filepath.Join(dir, "m")); err != nil {
+	if r.master, err = b.start(addr, b.weed, "master", "-port="+port(addr), "-mdir="+filepath.Join(dir, "m"), "-pulseSeconds=1"); err != nil {
 		return nil, err
 	}
 	for i := range servers {
@@ -32,7 +32,7 @@ func (b *bench) startReplicated(servers int, fsync string) (*replicated, error) 
 			return nil, err
 		}
 		p, err := b.start(at, b.weed, "volume", "-port="+port(at), "-dir="+filepath.Join(dir, fmt.Sprint("v", i)),
-			"-mserver="+addr, "-fsync="+fsync, "-max=100")
+			"-mserver="+addr, "-fsync="+fsync, "-max=100", "-pulseSeconds=1")
 		if err != nil {
 			return nil, err
 		}

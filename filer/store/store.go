@@ -160,8 +160,8 @@ type Store interface {
 	// (of to), ErrIsDirectory (target is one, or from is and target is not 0), ErrIntoItself, ErrUnavailable.
 	Rename(ctx context.Context, from Path, was Version, to Path, target Version, value []byte, effects Effects) (Version, error)
 
-	// Moves returns a number that every Rename increases: if two calls return the same, no record has changed its
-	// place between them.
+	// Moves returns a number that every Rename increases, as it takes effect: if two calls return the same, no record
+	// has changed its place between them.
 	Moves(ctx context.Context) (uint64, error)
 
 	// Sweep takes up to limit records (at least one) of removed trees away and turns their chunks into drops. It is

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"weed/client"
 	"weed/client/filer"
@@ -85,6 +86,10 @@ func localTree(t *testing.T) string {
 	if err := errors.Join(os.Remove(filepath.Join(dir, "bare/x/y.txt")), os.Symlink("a.txt", filepath.Join(dir, "link"))); err != nil {
 		t.Fatal(err)
 	}
+	at := time.Unix(1500000000, 123456789)
+	if err := os.Chtimes(filepath.Join(dir, "sub/b.txt"), at, at); err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 
@@ -117,6 +122,10 @@ func TestFilerCopyAndShell(t *testing.T) {
 	wantText(t, "copy", out, "out: a link", "missing: ", "2 files or directories failed")
 	expect(t, http.StatusOK, "bb", http.MethodGet, f.URL("/again/tree/sub/b.txt"), "")
 
+	at := expect(t, http.StatusOK, "*", http.MethodGet, f.URL("/in/tree/sub/b.txt"), "").Header.Get("Last-Modified")
+	if at != "Fri, 14 Jul 2017 02:40:00 GMT" {
+		t.Errorf("modified %s", at)
+	}
 	saved := filepath.Join(t.TempDir(), "saved")
 	for _, step := range []struct{ script, want string }{
 		{"fs.ls /in/tree", "a.txt\nbare/\nempty\nlink\nsub/\n"},
@@ -132,6 +141,7 @@ func TestFilerCopyAndShell(t *testing.T) {
 		{fmt.Sprintf("fs.meta.save -o='%s' /moved", saved), "1 entry saved"},
 		{"fs.rm -r -yes /in; fs.ls /", "again/\nmoved/\npictures/\n"},
 		{fmt.Sprintf("fs.meta.load -yes '%s'; fs.cat /moved/b.txt", saved), "1 file and 0 directories loaded.\nbb"},
+		{"fs.ls -json /moved", `"mode":"-rw-r-----","size":2,"chunks":1,"mtime":"2017-07-14T02:40:00.123456789Z"`},
 	} {
 		out, code := shell(step.script)
 		if code != 0 {

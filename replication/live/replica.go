@@ -327,6 +327,9 @@ func (r *Replica) do(e *replication.Effect) (err error) {
 		if c := &e.Durable.Config; len(c.Members) < c.Copies {
 			r.log.Lonely()
 		}
+		if e.Durable.Config.Primary != r.node.cfg.Self {
+			r.log.Outlived()
+		}
 	case replication.EffectCommit:
 		r.log.Commit(e.Offset)
 	case replication.EffectConfigure:

@@ -29,7 +29,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -70,7 +69,6 @@ type Store struct {
 	once    sync.Once
 	group   sync.WaitGroup
 	closing error
-	moves   atomic.Uint64 // renames since it was opened: nobody else makes any
 }
 
 var _ store.Store = (*Store)(nil)

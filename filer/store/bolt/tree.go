@@ -261,7 +261,13 @@ func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, 
 			return err
 		}
 		version = store.Version(r.version)
-		s.moves.Add(1) // also for one that fails: it is counted before it can be seen
+		moves := uint64(0)
+		if v := t.settings.Get([]byte(movesName)); v != nil {
+			moves = binary.BigEndian.Uint64(v)
+		}
+		if err := t.settings.Put([]byte(movesName), key64(moves+1)); err != nil {
+			return broken(err)
+		}
 		if err := t.tree.Delete(key); err != nil {
 			return broken(err)
 		}
@@ -273,14 +279,13 @@ func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, 
 	return version, nil
 }
 
+// movesName is a setting of the store's own: its version is the number of renames.
+const movesName = "\x00moves"
+
 // Moves implements store.Store.
 func (s *Store) Moves(ctx context.Context) (uint64, error) {
-	select {
-	case <-s.quit:
-		return 0, store.ErrClosed
-	default:
-		return s.moves.Load(), ctx.Err()
-	}
+	_, n, err := s.Setting(ctx, movesName)
+	return uint64(n), err
 }
 
 // Sweep implements store.Store. Records that it can't read go as well, and are part of its error: what is removed gets
