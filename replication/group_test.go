@@ -36,3 +36,16 @@ func TestNewMemberThatFailsResigns(t *testing.T) {
 		t.Fatal("it is not left out")
 	}
 }
+
+// A follower to whom what is committed is no whole record has something else than the others, and serves nothing.
+func TestCommittedRecordsAreWhole(t *testing.T) {
+	two := Config{Epoch: 3, Primary: "a", Members: []Server{"a", "b"}, Copies: 2}
+	g := NewGroup(7, "b", NewLeases(1<<20, Times{Lease: simLease}, 0), Durable{Config: two, Complete: 3}, Origin{}, 1000, false, 0)
+	g.aligned, g.begun, g.committed, g.serveFrom = true, true, 1000, 500
+	for whole, want := range map[int64]bool{600: false, 1000: true} {
+		g.Whole(whole)
+		if got := g.Status().InSync; got != want {
+			t.Errorf("whole up to %d: in sync %v", whole, got)
+		}
+	}
+}

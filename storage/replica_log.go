@@ -89,7 +89,7 @@ func (c *committer) parse(b []byte, at int64) error {
 			return &CorruptError{c.v.dat().Name(), p.parsed, "what another copy has sent is no needle"}
 		}
 		if p.parsed+r.length > c.end {
-			return nil
+			return c.checkFront(&r)
 		}
 		var err error
 		if inside {
@@ -112,6 +112,23 @@ func (c *committer) parse(b []byte, at int64) error {
 		c.lastNs = max(c.lastNs, r.appendAtNs)
 		p.parsed += r.length
 		c.addTail(e, p.parsed)
+	}
+	return nil
+}
+
+// checkFront checks a record of which more is to come: one with sizes that do not fit each other would be waited for
+// in vain.
+func (c *committer) checkFront(r *logRecord) error {
+	var b [needleHeaderSize + 4]byte
+	if c.v.superblock.Version == Version1 || r.size == 0 || c.end-r.offset < int64(len(b)) {
+		return nil
+	}
+	if err := readFull(c.v.dat(), b[:], r.offset); err != nil {
+		return err
+	}
+	dataSize, err := splitBody(b[needleHeaderSize:], int64(r.size))
+	if err != nil || int64(r.size)-4-dataSize > maxAttributesLength {
+		return &CorruptError{c.v.dat().Name(), r.offset, "what another copy has sent has sizes that do not fit"}
 	}
 	return nil
 }

@@ -314,3 +314,31 @@ func TestIndexFileWaitsForRoom(t *testing.T) {
 		t.Errorf("%d runs are not known, %d blobs", n, v.Status().Live)
 	}
 }
+
+// A record whose size has flipped on another copy is refused as soon as its sizes are here: nobody waits for its end.
+func TestRecordThatWouldNeverEnd(t *testing.T) {
+	first := vfs.NewMem()
+	s, v := createTestVolume(t, first, Config{})
+	mustPut(t, v, 1, payload(1, 500))
+	mustPut(t, v, 2, payload(2, 500))
+	begins := records(t, v)
+	closeStore(t, s)
+	log := readTestFile(t, first, testBase+".dat")
+	for name, at := range map[string]int64{"size": begins[1] + 12, "data size": begins[1] + needleHeaderSize} {
+		b := bytes.Clone(log)
+		b[at] ^= 0x32
+		_, v := createTestVolume(t, vfs.NewMem(), Config{})
+		done := make(chan error, 1)
+		err := v.Replicate(func(l *Log) Replicator {
+			done <- l.Write(l.Length(), b[l.Length():])
+			return &solo{log: l, committed: l.Length()}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = v.Close()
+	}
+}

@@ -100,6 +100,9 @@ func (n *nemesis) flipAndKill(s *testcluster.Server) (string, func()) {
 
 // flippable returns a volume of which a server holds a copy that may be damaged, up to an offset: another one is good.
 func (n *nemesis) flippable(s *testcluster.Server) (b *blobs, name string, end int64) {
+	if len(n.volumes) == 0 {
+		return nil, "", 0
+	}
 	b = n.volumes[n.random.IntN(len(n.volumes))]
 	for _, f := range n.flipped {
 		if f.volume == b.volume {

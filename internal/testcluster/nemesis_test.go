@@ -25,7 +25,7 @@ type nemesis struct {
 	heals   map[[2]*testcluster.Server]func()
 	faults  int
 	active  []fault
-	volumes []*blobs // whose copies are damaged
+	volumes []*blobs // whose copies may be damaged
 	flipped []*flips
 	damages int
 	looked  time.Time // at flipped
