@@ -45,7 +45,9 @@ func (s *Server) mendRest(v *storage.Volume, b storage.RestBlock) (mended int, e
 		answers[other] = r
 	}
 	here := b.Here
-	if b.Sum, err = judgeRest(b, answers, len(others)); err != nil || b.Sum == 0 {
+	// A copy that is missing now may know better.
+	wanted := max(len(others), v.Placement().Copies()-1)
+	if b.Sum, err = judgeRest(b, answers, wanted); err != nil || b.Sum == 0 {
 		return 0, err
 	}
 	if b.Sum == here {
