@@ -48,6 +48,7 @@ func (p *twins) place(i int, content string) int64 {
 // stocked puts several runs of records, and returns their contents.
 func stocked(p *twins) (contents []string) {
 	p.t.Helper()
+	p.by.keep(true)
 	for i := range 80 {
 		contents = append(contents, noise(200+i, uint32(i+1)))
 		p.nodes[i%2].put(fmt.Sprintf("/3,%02x637037d6", i+2), contents[i], "Seaweed-Owner", "somebody")

@@ -26,6 +26,7 @@ type decider struct {
 	mu      sync.Mutex
 	inForce wire.VolumeConfig
 	asleep  bool // it decides nothing
+	keeps   bool // it leaves nobody out, so that a machine that is too busy for leases does no harm
 }
 
 func (d *decider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -40,7 +41,7 @@ func (d *decider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.asleep {
+	if d.asleep || d.keeps && len(asked.Members) < len(d.inForce.Members) {
 		http.Error(w, "asleep", http.StatusServiceUnavailable)
 		return
 	}
@@ -74,7 +75,7 @@ func pairUp(t *testing.T, change func(*Config)) *twins {
 // pairUpWith starts the servers, with a ttl of the volume.
 func pairUpWith(t *testing.T, ttl string, change func(i int, c *Config)) *twins {
 	t.Helper()
-	d := &decider{fakeMaster: newFakeMaster(t)}
+	d := &decider{fakeMaster: newFakeMaster(t), keeps: true}
 	front := httptest.NewServer(d)
 	t.Cleanup(front.Close)
 	d.reply = func(wire.Heartbeat) (wire.HeartbeatReply, int) {
@@ -103,6 +104,7 @@ func pairUpWith(t *testing.T, ttl string, change func(i int, c *Config)) *twins 
 		b := p.nodes[1].get("/3,ff637037d6")
 		return a.StatusCode == 201 && b.StatusCode == 200
 	})
+	d.keep(false)
 	return p
 }
 
@@ -126,6 +128,12 @@ func (p *twins) restart(change func()) {
 		}
 		return true
 	})
+}
+
+func (d *decider) keep(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.keeps = on
 }
 
 func (d *decider) sleep(on bool) {
