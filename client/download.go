@@ -214,8 +214,7 @@ func (d *Download) Read(p []byte) (int, error) {
 		}
 	}
 	if err != nil {
-		d.end(fmt.Errorf("download %s: %w", d.fid, d.c.cause(d.ctx, d.host, noEOF(err))), false)
-		return n, d.err
+		return n, d.fail(err)
 	}
 	return n, nil
 }

@@ -80,18 +80,20 @@ func (c *Client) GetJSON(ctx context.Context, host, path string, out any) error 
 
 // callJSON makes one exchange whose answer is JSON.
 func (c *Client) callJSON(ctx context.Context, o *outgoing, out any) error {
-	cn, err := c.start(ctx, o)
-	if err != nil {
+	body, err := c.callBody(ctx, o)
+	if err != nil || out == nil || len(body) == 0 {
 		return err
-	}
-	body, err := c.finishBody(ctx, cn, o, nil, maxJSONBytes)
-	if err != nil {
-		return err
-	}
-	if out == nil || len(body) == 0 {
-		return nil
 	}
 	return decode(body, out)
+}
+
+// callBody makes one exchange and returns the whole answer, which is short.
+func (c *Client) callBody(ctx context.Context, o *outgoing) ([]byte, error) {
+	cn, err := c.start(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return c.finishBody(ctx, cn, o, nil, maxJSONBytes)
 }
 
 func decode(body []byte, out any) error {

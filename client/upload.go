@@ -68,7 +68,7 @@ func (c *Client) Upload(ctx context.Context, fid string, b *Blob) (UploadResult,
 	if err == nil {
 		err = c.onReplicas(ctx, fid, false, func(host string) (err error) {
 			o.host = host
-			if err = c.callJSON(ctx, o, &res); err != nil && !o.stream.rewind() {
+			if err = c.send(ctx, o, &res); err != nil && !o.stream.rewind() {
 				err = spentError{err}
 			}
 			return err
@@ -84,11 +84,20 @@ func (c *Client) Upload(ctx context.Context, fid string, b *Blob) (UploadResult,
 func (c *Client) upload(ctx context.Context, o *outgoing) (UploadResult, error) {
 	var res UploadResult
 	for p := c.patience(); ; {
-		err := c.callJSON(ctx, o, &res)
+		err := c.send(ctx, o, &res)
 		if err == nil || !o.stream.rewind() || !p.wait(ctx, err) {
 			return res, err
 		}
 	}
+}
+
+// send makes one upload.
+func (c *Client) send(ctx context.Context, o *outgoing, res *UploadResult) error {
+	body, err := c.callBody(ctx, o)
+	if err != nil || len(body) == 0 {
+		return err
+	}
+	return decodeUpload(body, res)
 }
 
 func uploadRequest(fid string, b *Blob) (*outgoing, error) {
@@ -198,7 +207,7 @@ func (c *Client) Submit(ctx context.Context, opts AssignOptions, b *Blob) (Submi
 		}
 		o.host, o.stream = a.URL, src
 		var res UploadResult
-		err = c.callJSON(ctx, o, &res)
+		err = c.send(ctx, o, &res)
 		if err == nil {
 			return Submitted{Assignment: a, UploadResult: res}, nil
 		}

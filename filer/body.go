@@ -23,18 +23,62 @@ const (
 	smallBodyBytes = 64 << 10 // forms up to this size are read as a whole
 	maxParts       = 1000
 	maxFieldBytes  = 64 << 10 // a form's field that is not the file
+	maxPartHead    = 64 << 10 // the head of a part, and what stands before the first one
 )
 
 // content is what a request's body holds: a file that is being read.
 type content struct {
 	name   string // base name, "" where none is told
+	cut    bool   // the name was longer
 	mime   string // as sent, "" where none or uninformative
 	r      io.Reader
 	size   int64 // -1 if it is not known
 	close  func()
 	digest []digest
 
-	forms *multipart.Reader // what r is a part of, nil of a raw body
+	forms *formReader // what r is a part of, nil of a raw body
+}
+
+// heldBody is a content that is in memory as a whole, and no larger than a chunk.
+type heldBody struct {
+	io.Reader
+	data []byte
+}
+
+// formReader reads a form part by part, with bounded memory: mime/multipart keeps ten megabytes of a part's head.
+type formReader struct {
+	parts *multipart.Reader
+	body  io.Reader
+	left  int // bytes that may be read before the next part's content, -1 for any number
+}
+
+func newFormReader(body io.Reader, boundary string) *formReader {
+	f := &formReader{body: body}
+	f.parts = multipart.NewReader(f, boundary)
+	return f
+}
+
+// Read reads the form's bytes.
+func (f *formReader) Read(p []byte) (int, error) {
+	if f.left == 0 {
+		return 0, fmt.Errorf("the head of a part is longer than %d bytes", maxPartHead)
+	}
+	if f.left > 0 && len(p) > f.left {
+		p = p[:f.left]
+	}
+	n, err := f.body.Read(p)
+	if f.left > 0 {
+		f.left -= n
+	}
+	return n, err
+}
+
+// next returns the next part. The one before has been read to its end.
+func (f *formReader) next() (*multipart.Part, error) {
+	f.left = maxPartHead
+	p, err := f.parts.NextRawPart()
+	f.left = -1
+	return p, err
 }
 
 // digest is a Content-MD5 that the content must have, and the bytes that it may be of: the content, or its coded form.
@@ -55,7 +99,7 @@ func (f *Filer) open(ctx context.Context, w http.ResponseWriter, r *http.Request
 		if err != nil {
 			return nil, err
 		}
-		c := &content{name: string(part.Name), mime: string(part.Mime), r: body, size: r.ContentLength, close: func() {}}
+		c := &content{name: string(part.Name), cut: part.Cut, mime: string(part.Mime), r: body, size: r.ContentLength, close: func() {}}
 		return c, c.decode(r.Header.Get("Content-Encoding"), r.Header.Get("Content-Md5"))
 	}
 	var c *content
@@ -89,13 +133,23 @@ func (f *Filer) openSmallForm(ctx context.Context, r *http.Request, body io.Read
 		release()
 		return nil, err
 	}
-	c := &content{name: string(part.Name), mime: string(part.Mime), r: bytes.NewReader(part.Data),
-		size: int64(len(part.Data)), close: release}
 	coding := ""
+	if part.Gzipped || int64(len(part.Data)) > f.cfg.ChunkBytes { // it takes other buffers: this one must not wait for them
+		part.Data = bytes.Clone(part.Data)
+		release()
+		release = func() {}
+	}
+	c := &content{name: string(part.Name), cut: part.Cut, mime: string(part.Mime), r: bytes.NewReader(part.Data),
+		size: int64(len(part.Data)), close: release}
 	if part.Gzipped {
 		coding = "gzip"
+	} else if c.size <= f.cfg.ChunkBytes {
+		c.r = &heldBody{c.r, part.Data}
 	}
-	return c, c.decode(coding, string(part.MD5))
+	if err = c.decode(coding, string(part.MD5)); err != nil {
+		release()
+	}
+	return c, err
 }
 
 // openForm finds the first part with a file name in a form that is read as it comes, or else takes the first part.
@@ -104,10 +158,10 @@ func openForm(body io.Reader, kind string) (*content, error) {
 	if err != nil || params["boundary"] == "" {
 		return nil, upload.ErrMalformed
 	}
-	forms := multipart.NewReader(body, params["boundary"])
+	forms := newFormReader(body, params["boundary"])
 	var spare *content // the first part, if it is short
 	for parts := 0; ; parts++ {
-		p, err := forms.NextRawPart()
+		p, err := forms.next()
 		switch {
 		case err == io.EOF && spare != nil:
 			return spare, nil
@@ -139,12 +193,12 @@ func openForm(body io.Reader, kind string) (*content, error) {
 }
 
 // partContent reads a part's header.
-func partContent(p *multipart.Part, forms *multipart.Reader) (*content, error) {
+func partContent(p *multipart.Part, forms *formReader) (*content, error) {
 	part, err := upload.Parse([]byte(p.Header.Get("Content-Type")), []byte(p.Header.Get("Content-Disposition")), nil)
 	if err != nil {
 		return nil, err
 	}
-	c := &content{name: string(part.Name), mime: string(part.Mime), r: p, size: -1, close: func() {}, forms: forms}
+	c := &content{name: string(part.Name), cut: part.Cut, mime: string(part.Mime), r: p, size: -1, close: func() {}, forms: forms}
 	return c, c.decode(p.Header.Get("Content-Encoding"), p.Header.Get("Content-Md5"))
 }
 
@@ -187,7 +241,7 @@ func (g gunzipper) Read(p []byte) (int, error) {
 func (c *content) finish(sum [md5.Size]byte) error {
 	if c.forms != nil {
 		for parts := 0; ; parts++ {
-			p, err := c.forms.NextRawPart()
+			p, err := c.forms.next()
 			if err == io.EOF {
 				break
 			}

@@ -28,6 +28,7 @@ type Config struct {
 	DisableDirListing bool
 	DirListLimit      int           // entries in one page of a listing at most; 10,000
 	IdleTimeout       time.Duration // how long a client may move nothing; 30 s
+	FillTime          time.Duration // after which a chunk is stored as far as it has come; 30 s
 	DrainTimeout      time.Duration // how long requests may go on after the end; 10 s
 	MaxConns          int           // open connections; what the limit of open files allows by default
 
@@ -59,6 +60,7 @@ type Deps struct {
 const (
 	defaultChunkBytes  = 4 << 20
 	defaultBufferBytes = 32 << 20
+	smallReadsBytes    = 16 << 20 // memory of all reads of small files
 	maxChunkBytes      = 256 << 20
 )
 
@@ -67,6 +69,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.BufferBytes, defaultBufferBytes)
 	setDefault(&c.DirListLimit, store.MaxListLimit)
 	setDefault(&c.IdleTimeout, 30*time.Second)
+	setDefault(&c.FillTime, 30*time.Second)
 	setDefault(&c.DrainTimeout, 10*time.Second)
 	setDefault(&c.ClaimTime, 15*time.Minute)
 	setDefault(&c.MissingGrace, 10*time.Second)

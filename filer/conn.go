@@ -91,11 +91,8 @@ func (c *conn) Write(b []byte) (int, error) {
 	}
 	sent := 0
 	for {
-		if now := time.Now(); c.writeBy.Sub(now) < c.idle*7/8 {
-			c.writeBy = now.Add(c.idle)
-			if err := c.SetWriteDeadline(c.writeBy); err != nil {
-				return sent, err
-			}
+		if err := c.touch(); err != nil {
+			return sent, err
 		}
 		n, err := c.Conn.Write(b[sent:])
 		sent += n
@@ -107,6 +104,26 @@ func (c *conn) Write(b []byte) (int, error) {
 		}
 		return min(sent, size), err
 	}
+}
+
+// touch moves the deadline of what is written next. It is moved in coarse steps: setting it costs.
+func (c *conn) touch() error {
+	now := time.Now()
+	if c.writeBy.Sub(now) >= c.idle*7/8 {
+		return nil
+	}
+	c.writeBy = now.Add(c.idle)
+	return c.SetWriteDeadline(c.writeBy)
+}
+
+// ReadFrom lets net/http send a stretch of a file's content past the memory of this process.
+func (c *conn) ReadFrom(src io.Reader) (int64, error) {
+	tcp, ok := c.Conn.(*net.TCPConn)
+	s, isStretch := src.(*stretch)
+	if !ok || !isStretch {
+		return io.Copy(struct{ io.Writer }{c}, src)
+	}
+	return s.relay(c, tcp)
 }
 
 // plainError is what net/http says before it closes a connection whose request it can't read.

@@ -59,9 +59,8 @@ func (f *Filer) remove(r *http.Request, path store.Path, recursive bool) error {
 	ctx, q := r.Context(), request{path: path, conditions: writeConditions(r.Header)}
 	for tries := 0; ; tries++ {
 		e, version, err := f.find(ctx, path)
-		check := f.checkTarget(&q, r.Method, e, err)
-		if errors.Is(check, errPrecondition) {
-			return check
+		if (err == nil || isNotFound(err)) && !conditionsHold(&q, r.Method, e, err == nil) {
+			return errPrecondition
 		}
 		switch {
 		case e == nil && isNotFound(err):
@@ -182,12 +181,8 @@ func (f *Filer) changeTags(ctx context.Context, path store.Path, change func(*En
 			return err
 		}
 		change(e)
-		size := 0
-		for k, v := range e.Extended {
-			size += len(k) + len(v)
-		}
-		if size > maxTagBytes {
-			return fmt.Errorf("%w: more than %d bytes of tags", errParameter, maxTagBytes)
+		if err := checkTags(e.Extended); err != nil {
+			return err
 		}
 		_, err = f.store.Put(ctx, path, version, store.Record{Dir: e.IsDir(), Value: e.encode()}, store.Effects{})
 		if !isConflict(err) || tries == maxConflicts {

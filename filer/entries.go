@@ -60,7 +60,7 @@ func (f *Filer) dump(w http.ResponseWriter, r *http.Request, path store.Path) er
 		err = out.Flush()
 	}
 	if err != nil && late.begun {
-		f.breakOff(path, err)
+		late.breakOff(f, path, err)
 	}
 	if err != nil {
 		w.Header().Del("Content-Type")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"weed/client"
 	"weed/filer/store"
@@ -97,6 +98,8 @@ func (f *Filer) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if row.logged {
 		f.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	} else if now := time.Now().Unix(); errors.Is(err, store.ErrUnavailable) && f.warned.Swap(now) != now {
+		f.log.Warn("the store fails: this is said once a second", "method", r.Method, "path", r.URL.Path, "error", err)
 	} else if row.status >= 500 {
 		f.log.Debug("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}

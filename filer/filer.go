@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/semaphore"
 
 	"weed/client"
 	"weed/filer/store"
@@ -61,6 +63,10 @@ type Filer struct {
 	ready chan struct{} // closed when addr is known
 	once  sync.Once
 	addr  net.Addr
+
+	small    *buffers            // of reads of small files, which uploads can't hold up
+	listings *semaphore.Weighted // entries that are listed, listedAtOnce
+	warned   atomic.Int64        // the unix second in which a failure of the store was told last
 }
 
 // New checks the configuration. It touches nothing: Run listens and works.
@@ -89,6 +95,7 @@ func New(cfg Config, deps Deps) (*Filer, error) {
 	f.chores = newChores(f.life, f.store, f.log, f.drops.poke)
 	f.claims = &claims{client: f.client, store: f.store, owner: newID(), life: cfg.ClaimTime, chores: f.chores,
 		now: f.now, open: make(map[place]*claim), fills: make(map[place]*fill)}
+	f.small, f.listings = newBuffers(smallReadsBytes), semaphore.NewWeighted(listedAtOnce)
 	f.rules.Store(&rules{})
 	f.metrics = newMetrics(f)
 	f.scrape = promhttp.HandlerFor(deps.Registry, promhttp.HandlerOpts{})
@@ -194,8 +201,14 @@ func (f *Filer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *Filer) route(w http.ResponseWriter, r *http.Request) {
-	if !isRead(r.Method) && !f.permits(w, r) {
-		return
+	if !isRead(r.Method) {
+		if !f.permits(w, r) {
+			return
+		}
+		if !queryReads(r) {
+			f.fail(w, r, fmt.Errorf("%w: the query can't be read: write %%25 for %%, %%3B for a semicolon", errParameter))
+			return
+		}
 	}
 	if page, ok := pages[r.URL.Path]; ok {
 		if allow(w, r, page.methods...) {
@@ -227,6 +240,16 @@ func (f *Filer) route(w http.ResponseWriter, r *http.Request) {
 	default:
 		allow(w, r, treeMethods...)
 	}
+}
+
+// queryReads reports whether all of a request's query can be read. What can't is left out by URL.Query, which would
+// make the deletion of a tag that of the file.
+func queryReads(r *http.Request) bool {
+	if r.URL.RawQuery == "" {
+		return true
+	}
+	_, err := url.ParseQuery(r.URL.RawQuery)
+	return err == nil
 }
 
 var treeMethods = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete}

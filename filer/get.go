@@ -115,11 +115,11 @@ func (f *Filer) sendFile(w http.ResponseWriter, r *http.Request, path store.Path
 
 // sendSmall answers with a file that is one small blob.
 func (f *Filer) sendSmall(w http.ResponseWriter, r *http.Request, path store.Path, e *Entry, query url.Values, etag string, modified int64) error {
-	buf, err := f.buffers.get(r.Context(), classOf(e.Chunks[0].Size))
+	buf, err := f.small.get(r.Context(), classOf(e.Chunks[0].Size))
 	if err != nil {
 		return err
 	}
-	defer f.buffers.put(buf)
+	defer f.small.put(buf)
 	body, _, err := f.client.Get(r.Context(), e.Chunks[0].FID.String(), buf)
 	if err != nil {
 		return err
@@ -287,6 +287,15 @@ func disposition(name string, download bool) string {
 // copy sends n bytes of body. A failure in the middle breaks the connection off, so that no client takes the part
 // for the whole.
 func (f *Filer) copy(w http.ResponseWriter, r *http.Request, path store.Path, body *contentReader, n int64) {
+	sent, err := f.relay(w, body, n)
+	n -= sent
+	f.metrics.getBytes.Add(uint64(sent))
+	if err != nil {
+		f.endCopy(r, path, err)
+	}
+	if n == 0 {
+		return
+	}
 	buf, release := f.copies.get(n)
 	defer release()
 	for n > 0 {
@@ -299,12 +308,18 @@ func (f *Filer) copy(w http.ResponseWriter, r *http.Request, path store.Path, bo
 			f.metrics.getBytes.Add(uint64(m))
 		}
 		if err != nil && n > 0 {
-			if r.Context().Err() != nil {
-				panic(http.ErrAbortHandler)
-			}
-			f.breakOff(path, err)
+			f.endCopy(r, path, err)
 		}
 	}
+}
+
+// endCopy ends an answer in the middle, quietly if it was the client who went.
+func (f *Filer) endCopy(r *http.Request, path store.Path, err error) {
+	var gone *client.ReceiverError
+	if r.Context().Err() != nil || errors.As(err, &gone) {
+		panic(http.ErrAbortHandler)
+	}
+	f.breakOff(path, err)
 }
 
 // breakOff ends an answer that cannot be completed, so that the client sees it.

@@ -35,7 +35,12 @@ type ingested struct {
 // ingest cuts what r yields into chunks and uploads them. On an error nothing is left to settle: what had been
 // uploaded is abandoned. declared is the length that is expected, -1 if it is not known; it only chooses sizes.
 func (f *Filer) ingest(ctx context.Context, r io.Reader, declared int64, at place, chunkBytes int64, mime string) (ingested, error) {
-	guessed := ""
+	if held, ok := r.(*heldBody); ok {
+		guessed := guess(mime, held.data)
+		in, err := f.ingestOne(ctx, held.data, at, mime+guessed)
+		in.mime = guessed
+		return in, err
+	}
 	first, err := f.buffers.get(ctx, firstBuffer(declared, chunkBytes))
 	if err != nil {
 		return ingested{}, err
@@ -45,11 +50,7 @@ func (f *Filer) ingest(ctx context.Context, r io.Reader, declared int64, at plac
 		f.buffers.put(buf)
 		return ingested{}, fmt.Errorf("%w: %w", errSource, err)
 	}
-	if mime == "" && n > 0 {
-		if guessed = upload.Sniff(buf[:n]); guessed == defaultMime {
-			guessed = ""
-		}
-	}
+	guessed := guess(mime, buf[:n])
 	var in ingested
 	if ended {
 		in, err = f.ingestOne(ctx, buf[:n], at, mime+guessed)
@@ -64,6 +65,17 @@ func (f *Filer) ingest(ctx context.Context, r io.Reader, declared int64, at plac
 // defaultMime is the type of what is not known.
 const defaultMime = "application/octet-stream"
 
+// guess returns what a content looks like from its beginning, "" if that says nothing or its type is known.
+func guess(mime string, head []byte) string {
+	if mime != "" || len(head) == 0 {
+		return ""
+	}
+	if guessed := upload.Sniff(head); guessed != defaultMime {
+		return guessed
+	}
+	return ""
+}
+
 // firstBuffer returns the size of the buffer that a body begins with.
 func firstBuffer(declared, chunkBytes int64) int {
 	n := int64(firstBufferBytes)
@@ -73,9 +85,11 @@ func firstBuffer(declared, chunkBytes int64) int {
 	return classOf(min(n, chunkBytes))
 }
 
-// fill reads into buf until a chunk is full, the body ends, or there is no memory for a larger buffer. The buffer that
-// it returns takes the place of buf, also on an error.
+// fill reads into buf until a chunk is full, the body ends, there is no memory for a larger buffer, or FillTime is
+// over: so the memory that a slow client holds is small. The buffer that it returns takes the place of buf, also on an
+// error.
 func (f *Filer) fill(r io.Reader, buf []byte, chunkBytes int64) (_ []byte, n int, ended bool, err error) {
+	begun := time.Now()
 	for {
 		limit := int(min(int64(len(buf)), chunkBytes))
 		for n < limit {
@@ -86,6 +100,9 @@ func (f *Filer) fill(r io.Reader, buf []byte, chunkBytes int64) (_ []byte, n int
 			}
 			if err != nil {
 				return buf, n, false, err
+			}
+			if n > 0 && time.Since(begun) > f.cfg.FillTime {
+				return buf, n, false, nil
 			}
 		}
 		if int64(n) >= chunkBytes {
@@ -152,11 +169,15 @@ func (f *Filer) ingestMany(ctx context.Context, r io.Reader, buf []byte, n int, 
 	var err error
 	for ended := false; ; {
 		size += int64(n)
+		want := chunkBytes
+		if n < len(buf) { // it is slow
+			want = min(want, int64(classOf(max(2*int64(n), firstBufferBytes))))
+		}
 		v.send(ctx, buf, n)
 		if ended {
 			break
 		}
-		if buf, err = f.nextBuffer(ctx, v, chunkBytes); err != nil {
+		if buf, err = f.nextBuffer(ctx, v, want); err != nil {
 			break
 		}
 		buf, n, ended, err = f.fill(r, buf, chunkBytes)
@@ -184,10 +205,10 @@ func (f *Filer) ingestMany(ctx context.Context, r io.Reader, buf []byte, n int, 
 	return in, nil
 }
 
-// nextBuffer waits until fewer than uploadsAtOnce chunks are on their way, and returns memory for the next one: a
-// whole chunk's if that is there, else a little, which nobody has to wait long for. This request holds no buffer that
-// is not on its way and freed by itself.
-func (f *Filer) nextBuffer(ctx context.Context, v *conveyor, chunkBytes int64) ([]byte, error) {
+// nextBuffer waits until fewer than uploadsAtOnce chunks are on their way, and returns memory for the next one: as much
+// as is wanted if that is there, else a little, which nobody has to wait long for. This request holds no buffer that is
+// not on its way and freed by itself.
+func (f *Filer) nextBuffer(ctx context.Context, v *conveyor, want int64) ([]byte, error) {
 	select {
 	case v.tokens <- struct{}{}:
 	case <-ctx.Done():
@@ -197,10 +218,10 @@ func (f *Filer) nextBuffer(ctx context.Context, v *conveyor, chunkBytes int64) (
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if b := f.buffers.try(int(chunkBytes)); b != nil {
+	if b := f.buffers.try(int(want)); b != nil {
 		return b, nil
 	}
-	return f.buffers.get(ctx, bufferFor(firstBufferBytes, chunkBytes))
+	return f.buffers.get(ctx, bufferFor(firstBufferBytes, want))
 }
 
 // send uploads a chunk in the background, and gives its buffer back.

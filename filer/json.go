@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -115,6 +116,8 @@ type entryJSON struct {
 	} `json:"chunks"`
 }
 
+const maxMimeBytes = 255 // as package upload bounds it
+
 // parseEntry reads what appendJSON writes, and refuses what makes no sense.
 func parseEntry(text []byte) (store.Path, *Entry, error) {
 	var j entryJSON
@@ -139,6 +142,15 @@ func parseEntry(text []byte) (store.Path, *Entry, error) {
 			e.Extended[k] = string(v)
 		}
 	}
+	if err = checkTags(e.Extended); err != nil {
+		return "", nil, err
+	}
+	if len(e.Mime) > maxMimeBytes || len(e.Replication) > 3 {
+		return "", nil, fmt.Errorf("%w: %s: a Mime has at most %d bytes, a Replication 3", errBody, path, maxMimeBytes)
+	}
+	if err = blob.CheckCollection(e.Collection); err != nil {
+		return "", nil, err
+	}
 	if len(e.MD5) != 0 && len(e.MD5) != 16 || e.IsDir() && len(j.Chunks) > 0 {
 		return "", nil, fmt.Errorf("%w: %s: an Md5 has 16 bytes, and a directory no chunks", errBody, path)
 	}
@@ -148,7 +160,7 @@ func parseEntry(text []byte) (store.Path, *Entry, error) {
 		if err != nil {
 			return "", nil, err
 		}
-		if c.Offset != offset || c.Size <= 0 {
+		if c.Offset != offset || c.Size <= 0 || c.Size > math.MaxInt64-offset {
 			return "", nil, fmt.Errorf("%w: %s: chunk %s does not begin where the one before ends", errBody, path, c.FID)
 		}
 		offset += c.Size
@@ -156,6 +168,9 @@ func parseEntry(text []byte) (store.Path, *Entry, error) {
 	}
 	if offset != j.FileSize {
 		return "", nil, fmt.Errorf("%w: %s: FileSize is %d, its chunks have %d bytes", errBody, path, j.FileSize, offset)
+	}
+	if len(e.encode()) > store.MaxValueBytes {
+		return "", nil, errTooManyParts
 	}
 	return path, e, tooLarge(e)
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	pathpkg "path"
@@ -20,6 +21,9 @@ const (
 	// Records that are in memory at a time: few at first, then as many as make batchBytes.
 	firstBatch, maxBatch = 32, 1000
 	batchBytes           = 8 << 20
+
+	// listedAtOnce is how many entries all listings that go on may be asked for.
+	listedAtOnce = 1_000_000
 )
 
 // nextBatch returns how many records to ask for behind a batch.
@@ -107,40 +111,65 @@ func (f *Filer) list(w http.ResponseWriter, r *http.Request, dir store.Path, que
 	if _, err := pathpkg.Match(l.pattern, ""); err != nil {
 		return fmt.Errorf("%w namePattern %.100q: * stands for any letters, ? for one", errParameter, l.pattern)
 	}
+	leave, err := f.enterListing(r.Context(), l.limit)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if wantsPage(r, query) {
 		return f.listPage(w, r, l)
 	}
 	w.Header()["Content-Type"] = jsonType
 	w.Header()["Vary"] = []string{"Accept"}
-	if isPretty(r) {
-		var out strings.Builder
-		if err := f.writeListing(r.Context(), &out, l); err != nil {
-			return err
-		}
-		answerJSON(w, r, http.StatusOK, []byte(out.String()))
-		return nil
-	}
 	out := &lateWriter{w: w}
 	buffered := bufio.NewWriterSize(out, 64<<10)
-	err := f.writeListing(r.Context(), buffered, l)
-	if err == nil {
+	var into io.Writer = buffered
+	if isPretty(r) {
+		into = &indenter{out: buffered}
+	}
+	if err = f.writeListing(r.Context(), into, l); err == nil {
 		err = buffered.Flush()
 	}
 	if err != nil && out.begun {
-		f.breakOff(dir, err)
+		out.breakOff(f, dir, err)
 	}
 	return err
+}
+
+// enterListing waits for its turn among the listings that go on: each keeps something of its entries until the client
+// has taken it.
+func (f *Filer) enterListing(ctx context.Context, entries int) (leave func(), err error) {
+	limited, cancel := context.WithTimeout(ctx, bufferWait)
+	defer cancel()
+	if f.listings.Acquire(limited, int64(entries)) != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, errBusy
+	}
+	return func() { f.listings.Release(int64(entries)) }, nil
 }
 
 // lateWriter notes whether anything was written: until then an error can be answered.
 type lateWriter struct {
 	w     http.ResponseWriter
 	begun bool
+	gone  bool // the client takes no more
 }
 
 func (l *lateWriter) Write(b []byte) (int, error) {
 	l.begun = true
-	return l.w.Write(b)
+	n, err := l.w.Write(b)
+	l.gone = l.gone || err != nil
+	return n, err
+}
+
+// breakOff ends an answer that has begun. A client that is gone is nobody's fault.
+func (l *lateWriter) breakOff(f *Filer, path store.Path, err error) {
+	if l.gone {
+		panic(http.ErrAbortHandler)
+	}
+	f.breakOff(path, err)
 }
 
 // writeListing writes a page as JSON. What does not depend on the size of entries is gathered meanwhile.

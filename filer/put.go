@@ -44,6 +44,8 @@ type request struct {
 	chunkBytes int64
 	tags       map[string]string
 	started    time.Time // the time to live counts from here, as that of the first chunk does
+
+	kept *Entry // what was written
 }
 
 // put stores a file, appends to one, or makes a directory.
@@ -73,7 +75,7 @@ func (f *Filer) put(w http.ResponseWriter, r *http.Request, path store.Path, dir
 	}
 	defer c.close()
 	if dir {
-		if err = f.nameIn(ctx, q, r.Method, path, c.name); err == nil {
+		if err = q.nameIn(path, c); err == nil {
 			old, version, err = f.find(ctx, q.path)
 			if err = f.checkTarget(q, r.Method, old, err); errors.Is(err, store.ErrNotFound) {
 				err = nil
@@ -98,9 +100,7 @@ func (f *Filer) put(w http.ResponseWriter, r *http.Request, path store.Path, dir
 		return
 	}
 	e := entryWritten{name: baseName(q.path), size: in.size}
-	if !q.append {
-		w.Header()["ETag"] = []string{(&Entry{MD5: in.md5[:]}).etag()}
-	}
+	w.Header()["ETag"] = []string{q.kept.etag()}
 	answerJSON(w, r, http.StatusCreated, e.json())
 }
 
@@ -117,12 +117,15 @@ func (e entryWritten) json() []byte {
 	return append(b, '}')
 }
 
-// nameIn makes the path of a file that is put into a directory.
-func (f *Filer) nameIn(_ context.Context, q *request, _ string, dir store.Path, name string) error {
-	if name == "" {
+// nameIn makes the path of a content that is put into a directory.
+func (q *request) nameIn(dir store.Path, c *content) error {
+	if c.name == "" {
 		return errNoName
 	}
-	path, _, err := parsePath(string(join(dir, name)))
+	if c.cut {
+		return fmt.Errorf("%w: a name is longer than %d bytes", errPath, maxNameBytes)
+	}
+	path, _, err := parsePath(string(join(dir, c.name)))
 	if err == nil && isReserved(path) {
 		err = errReserved
 	}
@@ -140,7 +143,7 @@ func (f *Filer) parse(q *request, r *http.Request) error {
 	}
 	v, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return fmt.Errorf("%w: the query can't be read", errParameter)
+		return errParameter // route has looked
 	}
 	switch op := v.Get("op"); op {
 	case "":
@@ -262,6 +265,18 @@ func tagsOf(h http.Header) (map[string]string, error) {
 	return tags, nil
 }
 
+// checkTags refuses more than an answer's head can carry.
+func checkTags(tags map[string]string) error {
+	size := 0
+	for k, v := range tags {
+		size += len(k) + len(v)
+	}
+	if size > maxTagBytes {
+		return fmt.Errorf("%w: more than %d bytes of tags", errParameter, maxTagBytes)
+	}
+	return nil
+}
+
 // blobMime is the type that a file's only chunk is stored with, so that a volume server can serve it, and compress
 // what is worth it.
 func blobMime(sent string, q *request) string {
@@ -302,17 +317,29 @@ func (f *Filer) checkTarget(q *request, method string, old *Entry, err error) er
 	if err == nil && old.IsDir() {
 		return store.ErrIsDirectory
 	}
-	c := &q.conditions
-	if len(c.IfMatch)+len(c.IfNoneMatch)+len(c.IfUnmodifiedSince) > 0 {
-		etag, modified := "", int64(0)
-		if err == nil {
-			etag, modified = old.etag(), old.Mtime.Unix()
-		}
-		if httprange.Evaluate(method, *c, etag, modified) == httprange.PreconditionFailed {
-			return errPrecondition
-		}
+	if !conditionsHold(q, method, old, err == nil) {
+		return errPrecondition
 	}
 	return err
+}
+
+// directoryTag stands for the entity tag of a directory: it has none that a client could name, so only `*` matches.
+const directoryTag = "\"\x00\""
+
+// conditionsHold evaluates the conditions of a change to e, or to nothing if it is not there.
+func conditionsHold(q *request, method string, e *Entry, there bool) bool {
+	c := &q.conditions
+	if len(c.IfMatch)+len(c.IfNoneMatch)+len(c.IfUnmodifiedSince) == 0 {
+		return true
+	}
+	etag, modified := "", int64(0)
+	if there {
+		etag, modified = directoryTag, e.Mtime.Unix()
+		if !e.IsDir() {
+			etag = e.etag()
+		}
+	}
+	return httprange.Evaluate(method, *c, etag, modified) != httprange.PreconditionFailed
 }
 
 // keep writes the entry of a content that was uploaded, and settles its slots, whatever comes of it. old and version
@@ -334,6 +361,7 @@ func (f *Filer) keep(ctx context.Context, q *request, method, mime string, in *i
 			if len(effects.Drops) > 0 {
 				f.drops.poke()
 			}
+			q.kept = e
 			return nil
 		case errors.Is(err, store.ErrClaimLost):
 			f.claims.giveUpAll(f.now())
@@ -374,7 +402,7 @@ func (f *Filer) compose(q *request, mime string, in *ingested, old *Entry) (*Ent
 			e.MD5 = nil
 		}
 		e.Extended = merge(old.Extended, q.tags)
-		return &e, effects, tooLarge(&e)
+		return &e, effects, errors.Join(checkTags(e.Extended), tooLarge(&e))
 	}
 	e := &Entry{Mtime: mtime, Crtime: now, Mode: q.mode, Mime: mime + in.mime, Replication: q.place.replication,
 		Collection: q.place.collection, TTL: q.ttl, MD5: in.md5[:], Extended: q.tags, Chunks: in.chunks}

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// Large files are copied through few wide buffers, or if those are taken through one of many narrow ones.
-	wideBytes, wideBuffers = 512 << 10, 16
+	// What is not relayed is copied through few wide buffers, or if those are taken through one of many narrow ones.
+	wideBytes, wideBuffers = 256 << 10, 16
 	narrowBytes            = 32 << 10
 	// aheadBytes before the end of a chunk the next one is asked for: its answer is on its way when it is needed. Its
 	// bytes wait in the kernel, bounded by the connection's window.
@@ -117,8 +117,18 @@ func (f *Filer) openPiece(ctx context.Context, p piece) (*client.Download, error
 	return d, nil
 }
 
-// Read reads the next bytes. A connection that breaks is replaced, to another replica if there is one.
+// Read reads the next bytes.
 func (r *contentReader) Read(b []byte) (int, error) {
+	n, err := r.move(func(d *client.Download, most int64) (int64, error) {
+		n, err := d.Read(b[:min(int64(len(b)), most)])
+		return int64(n), err
+	})
+	return int(n), err
+}
+
+// move has take take bytes out of a download, most at most, and returns how many it took. A connection that breaks is
+// replaced, to another replica if there is one.
+func (r *contentReader) move(take func(d *client.Download, most int64) (int64, error)) (int64, error) {
 	for failures := 0; ; {
 		if len(r.pieces) == 0 {
 			return 0, io.EOF
@@ -128,14 +138,14 @@ func (r *contentReader) Read(b []byte) (int, error) {
 			r.advance()
 			continue
 		}
-		var n int
+		var n int64
 		var err error
 		if r.now == nil {
 			r.now, err = r.f.openPiece(r.ctx, *p)
 		} else {
-			n, err = r.now.Read(b[:min(int64(len(b)), p.length)])
-			p.offset += int64(n)
-			p.length -= int64(n)
+			n, err = take(r.now, p.length)
+			p.offset += n
+			p.length -= n
 		}
 		if err != nil && p.length > 0 {
 			r.closeNow()
@@ -149,7 +159,8 @@ func (r *contentReader) Read(b []byte) (int, error) {
 		if err == nil {
 			continue
 		}
-		if failures++; failures == readAttempts || r.ctx.Err() != nil || errors.Is(err, errChunk) || errors.Is(err, client.ErrNotFound) {
+		var gone *client.ReceiverError
+		if failures++; failures == readAttempts || r.ctx.Err() != nil || errors.As(err, &gone) || errors.Is(err, errChunk) || errors.Is(err, client.ErrNotFound) {
 			return 0, err
 		}
 		if failures > 1 && !pause(r.ctx, 100*time.Millisecond<<failures) {

@@ -217,6 +217,9 @@ func TestReportedKeysAndIDsAreNotReused(t *testing.T) {
 	f := start(t, nil)
 	v := f.joined("dc1", "r1", 28)
 	f.assign("") // leases keys 1 to 65536
+	if last := v.beat(false).LastKey; last != 65536 {
+		t.Errorf("the server hears that keys up to %d are given out", last)
+	}
 	v.set(volumeInfo(77, "old", func(i *wire.VolumeInfo) { i.MaxKey = 1_000_000 }))
 	v.beat(false)
 	if fid, _ := blob.ParseFileID(f.assign("").FID); fid.Key <= 1_000_000 {
@@ -226,8 +229,10 @@ func TestReportedKeysAndIDsAreNotReused(t *testing.T) {
 	if fid, _ := blob.ParseFileID(a.FID); fid.Volume <= 77 {
 		t.Fatalf("volume id %d may be in use", fid.Volume)
 	}
-	v.set(volumeInfo(4_000_000_000, "far", func(i *wire.VolumeInfo) { i.MaxKey = 1<<64 - 1 }))
-	v.beat(false)
+	for _, far := range []uint64{1<<64 - 1, 1<<63 - 1, 1<<63 - 2} {
+		v.set(volumeInfo(4_000_000_000, "far", func(i *wire.VolumeInfo) { i.MaxKey = far }))
+		v.beat(false)
+	}
 	fid, _ := blob.ParseFileID(f.assign("?collection=newer").FID)
 	if fid.Volume > 1000 || fid.Key > 2_000_000 {
 		t.Fatalf("a far id or key used the sequences up: %v", fid)

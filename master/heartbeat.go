@@ -41,7 +41,7 @@ func (m *Master) serveHeartbeat(ctx *fasthttp.RequestCtx) {
 	if t := m.leading(); t != nil {
 		reply.Leader = m.cfg.Address
 		if reply.Resend, err = t.takeHeartbeat(&hb); err == nil {
-			reply.Configs = t.configsFor(hb.URL)
+			reply.Configs, reply.LastKey = t.configsFor(hb.URL), uint64(max(m.machine.LastKey(), 1))
 		}
 	} else if leader, ok := m.store.Leader(); ok && leader != m.cfg.Address {
 		reply.Leader = leader
@@ -157,7 +157,7 @@ func (t *term) raise(volumes []wire.VolumeInfo) error {
 	var maxKey blob.Key
 	var maxID blob.VolumeID
 	for i := range volumes {
-		if key := blob.Key(volumes[i].MaxKey); key <= state.MaxKey {
+		if key := blob.Key(volumes[i].MaxKey); key <= blob.MaxKey {
 			maxKey = max(maxKey, key)
 		}
 		if id := blob.VolumeID(volumes[i].ID); id <= maxReportedID {

@@ -51,9 +51,14 @@ func (t *term) readVacuum(ctx *fasthttp.RequestCtx) (threshold float64, id blob.
 		}
 	}
 	if text := param(ctx, "volumeId"); text != "" {
-		id, err = blob.ParseVolumeID(text)
+		if id, err = blob.ParseVolumeID(text); err != nil {
+			return 0, 0, err
+		}
+		if _, ok := t.machine.Volume(id); !ok {
+			return 0, 0, fmt.Errorf("volume %d %w", id, errNotFound)
+		}
 	}
-	return threshold, id, err
+	return threshold, id, nil
 }
 
 // garbage is a volume of which much was deleted, or whose copies are not compacted alike.

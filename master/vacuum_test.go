@@ -83,6 +83,7 @@ func TestVacuum(t *testing.T) {
 		"volumeId=x"} {
 		f.get("/vol/vacuum?"+malformed).want(t, 406, `"error"`)
 	}
+	f.get("/vol/vacuum?volumeId=99").want(t, 404, `volume 99 not found`)
 	f.get("/vol/vacuum?garbageThreshold=0.4").want(t, 200, `"Topology"`)
 	if doneA.Load() != 2 || doneB.Load() != 2 || a.copies()[1].CompactRevision != 1 || a.copies()[3].CompactRevision != 1 ||
 		b.copies()[3].CompactFloor != a.copies()[3].CompactFloor {

@@ -16,6 +16,7 @@ import (
 var errorTable = httpx.ErrorTable{
 	{Kind: blob.ErrMalformed, Status: fasthttp.StatusBadRequest},
 	{Kind: errParameter, Status: fasthttp.StatusBadRequest},
+	{Kind: errKey, Status: fasthttp.StatusBadRequest},
 	{Kind: errDigest, Status: fasthttp.StatusBadRequest},
 	{Kind: errGzip, Status: fasthttp.StatusBadRequest},
 	{Kind: errCoding, Status: fasthttp.StatusUnsupportedMediaType},

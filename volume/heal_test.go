@@ -365,9 +365,10 @@ func TestCopyThatOpensDamagedIsMended(t *testing.T) {
 		return !strings.Contains(p.nodes[1].get("/status").body, "damaged\"")
 	})
 	p.same()
-	if r := p.nodes[1].node.Replica(3); r == nil || r.Status().Failed {
-		t.Error("the copy still takes no part")
-	}
+	eventually(t, "the copy takes part", func() bool { // it is opened first, then its replica
+		r := p.nodes[1].node.Replica(3)
+		return r != nil && !r.Status().Failed
+	})
 }
 
 func TestLogPages(t *testing.T) {

@@ -40,6 +40,7 @@ type heartbeat struct {
 	registered atomic.Bool
 	current    atomic.Pointer[string]                     // the master to turn to
 	known      atomic.Pointer[map[uint32]wire.VolumeInfo] // told, once the leader has taken it in; never changed
+	lastKey    atomic.Uint64                              // the highest key that masters give out, 0 if none has said so
 
 	mu      sync.Mutex    // guards learned
 	learned chan struct{} // closed and replaced when known is
@@ -187,6 +188,9 @@ func (h *heartbeat) answered(master string, now map[uint32]wire.VolumeInfo, repl
 		if err := h.s.store.SetSizeLimit(int64(min(limit, math.MaxInt64))); err != nil {
 			h.s.cfg.Logger.Error("size limit of volumes will not outlive a restart", "error", err)
 		}
+	}
+	if reply.LastKey > h.lastKey.Load() { // only answered stores it
+		h.lastKey.Store(reply.LastKey)
 	}
 	for _, c := range reply.Configs {
 		h.s.configured(c)

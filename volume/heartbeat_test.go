@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -219,4 +220,26 @@ func TestRefusalsAreLogged(t *testing.T) {
 	if refusals != 1 {
 		t.Errorf("%d refusals are logged, want the first", refusals)
 	}
+}
+
+// A new key that no master can have given out is refused: the sequence of keys would rise above it and be used up.
+func TestKeysThatNobodyGaveOut(t *testing.T) {
+	master := newFakeMaster(t)
+	var last atomic.Uint64
+	master.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) {
+		return wire.HeartbeatReply{PulseMillis: 5, LastKey: last.Load()}, 200
+	})
+	n := start(t, func(c *Config) { c.Masters, c.Pulse = []string{master.addr()}, time.Hour })
+	const far, farther, near = "/3,7ffffffffffffff0637037d6", "/3,7ffffffffffffff1637037d6", "/3,0100000000637037d6"
+	n.put(far, "from another system").want(201)
+	last.Store(1000)
+	for _, at := master.await(t, 0, anyBeat); n.Server.beat.lastKey.Load() == 0; {
+		_, at = master.await(t, at+1, anyBeat)
+	}
+	n.do("PUT", farther, "x").want(400).says("no master has given out this key")
+	n.do("PUT", "/3,7fffffffffffffff637037d6", "x").want(400)
+	n.get(farther).want(404)
+	n.put(far, "again").want(201)
+	n.put(near, "x").want(201)
+	n.put(fid, "x").want(201)
 }

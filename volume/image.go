@@ -26,6 +26,8 @@ const (
 	// maxImageBytes is the length up to which content is looked at as a picture.
 	maxImageBytes = 64 << 20
 	maxImagePixel = 1<<31 - 1
+	// imageGarbage is from how many bytes on the memory of a picture is free before the next one takes its place.
+	imageGarbage = 16 << 20
 	// imageQueue is how many requests may wait for others that work on pictures, each up to imageWait.
 	imageQueue = 64
 	imageWait  = 3 * time.Second
@@ -67,6 +69,9 @@ func (w *imageWork) carryOut(plan imaging.Plan, source io.Reader) (data []byte, 
 	defer w.slots.Release(1)
 	late := &lateReader{r: source, by: time.Now().Add(imageTime)}
 	if data, err = plan.Make(late); err != nil {
+		if cost >= imageGarbage {
+			runtime.GC()
+		}
 		w.bytes.Release(cost)
 		if late.late {
 			err = errImageTime
@@ -74,6 +79,9 @@ func (w *imageWork) carryOut(plan imaging.Plan, source io.Reader) (data []byte, 
 		return nil, nil, err
 	}
 	kept := min(int64(cap(data)), cost)
+	if cost-kept >= imageGarbage {
+		runtime.GC() // else the next picture finds its room taken by what is left of this one
+	}
 	w.bytes.Release(cost - kept)
 	return data, func() { w.bytes.Release(kept) }, nil
 }

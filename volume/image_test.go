@@ -11,6 +11,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -237,3 +238,32 @@ func TestResizeWaitsForItsTurn(t *testing.T) {
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
+// The memory of a large picture is free again before another one takes its place: what is in use at a time is what
+// counts, and garbage counts as in use.
+func TestLargePicturesOneAfterTheOther(t *testing.T) {
+	data := pngOf(t, image.NewRGBA(image.Rect(0, 0, 3000, 3000)))
+	info, err := imaging.Inspect(strings.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, _ := info.Plan(imaging.Request{Width: 10})
+	w := newImageWork()
+	resident := func() int64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	runtime.GC()
+	before := resident()
+	for range 3 {
+		_, release, err := w.carryOut(plan, strings.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		if grown := resident() - before; grown > plan.CostBytes()/2 {
+			t.Errorf("%d bytes are left of a picture of %d", grown, plan.CostBytes())
+		}
+	}
+}

@@ -15,6 +15,9 @@ const pairPrefix = "Seaweed-"
 // pairsOf gathers the Seaweed-* headers as a JSON object, without the prefix; nil if there are none. Of a
 // repeated header the first counts.
 func pairsOf(h *fasthttp.RequestHeader) ([]byte, error) {
+	if text, ok := onePair(h); ok {
+		return text, nil
+	}
 	var pairs map[string]string
 	for name, value := range h.All() {
 		if len(name) <= len(pairPrefix) || string(name[:len(pairPrefix)]) != pairPrefix {
@@ -35,6 +38,35 @@ func pairsOf(h *fasthttp.RequestHeader) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the Seaweed-* headers can't be kept: %w", errParameter, err)
 	}
 	return text, nil
+}
+
+// onePair is pairsOf where there is none, or just one of plain characters, as every chunk of a filer has it; ok is
+// false for more.
+func onePair(h *fasthttp.RequestHeader) (text []byte, ok bool) {
+	for name, value := range h.All() {
+		if len(name) <= len(pairPrefix) || string(name[:len(pairPrefix)]) != pairPrefix {
+			continue
+		}
+		name = name[len(pairPrefix):]
+		if text != nil || !isWord(name) || !isWord(value) {
+			return nil, false
+		}
+		text = make([]byte, 0, len(name)+len(value)+len(`{"":""}`))
+		text = append(append(text, `{"`...), name...)
+		text = append(append(text, `":"`...), value...)
+		text = append(text, `"}`...)
+	}
+	return text, true
+}
+
+// isWord reports whether JSON spells b as it is.
+func isWord(b []byte) bool {
+	for _, c := range b {
+		if !('a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.') {
+			return false
+		}
+	}
+	return true
 }
 
 // pairOf returns the value of one pair, "" if there is none.

@@ -29,7 +29,12 @@ var (
 	errDigest    = errors.New("Content-MD5 does not match the content: send it again")
 	errCoding    = errors.New("Content-Encoding is not known: send the content plain or with gzip")
 	errTooLarge  = errors.New("the file is larger than this server takes")
+	errKey       = errors.New("no master has given out this key: ask one for a fid with /dir/assign")
 )
+
+// keySlack is how far above the last key that this server has heard of a new one may be. Masters may have leased more
+// since. Without a bound a put of one high key uses up the sequence of keys, which rises above all that are in use.
+const keySlack = 1 << 40
 
 // writer is the scratch memory of one PUT.
 type writer struct {
@@ -59,6 +64,12 @@ func (s *Server) put(ctx *fasthttp.RequestCtx, path []byte) {
 	p, v, ok := s.find(ctx, path)
 	if !ok {
 		return
+	}
+	if last := s.beat.lastKey.Load(); last > 0 && uint64(p.Key) > last+keySlack {
+		if _, there := v.SizeOf(p.Key); !there {
+			s.fail(ctx, errKey)
+			return
+		}
 	}
 	if err := v.CheckPut(); err != nil && s.leads(p.Volume) { // before the body comes over the network for nothing
 		s.failPut(ctx, v, err)

@@ -88,17 +88,20 @@ func (cfg *UploadConfig) assign() client.AssignOptions {
 }
 
 func uploadFile(ctx context.Context, c *client.Client, cfg *UploadConfig, path string, r *Uploaded) (err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() { // to open a pipe waits for somebody who writes to it
+		return fmt.Errorf("%w: %s is not a regular file", client.ErrInvalid, path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
-	info, err := f.Stat()
-	if err != nil {
+	if info, err = f.Stat(); err != nil {
 		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%w: %s is not a regular file", client.ErrInvalid, path)
 	}
 	r.Size = info.Size()
 	b := client.Blob{Name: r.FileName, Mime: mime.TypeByExtension(filepath.Ext(path)), ModTime: info.ModTime()}

@@ -5,7 +5,7 @@
 // server from /proc. Processor time per request is what counts: it hardly depends on what else the machine
 // does. Rates are compared only with rates of the same run, taken in turns.
 //
-//	go run ./cmd/bench -weed ./weed                 everything, about ten minutes
+//	go run ./cmd/bench -weed ./weed                 everything, about fifteen minutes
 //	go run ./cmd/bench -weed ./weed -only put,get   parts
 //
 // It needs Linux, wrk, and for the comparison with nginx also nginx; both are Debian packages.
@@ -35,6 +35,7 @@ type bench struct {
 	blobs    int // of the random read
 	needles  int // of the large vacuum
 	children []*process
+	entries  int // of the large directory
 	failed   int
 }
 
@@ -52,12 +53,18 @@ var parts = []part{
 	{"reads", (*bench).randomReads},
 	{"replicas", (*bench).replicas},
 	{"vacuum", (*bench).vacuum},
+	{"files", (*bench).smallFiles},
+	{"directory", (*bench).largeDirectory},
+	{"largefile", (*bench).largeFile},
 }
 
 func main() {
 	work := run
 	if addr := os.Getenv(bareServerEnv); addr != "" {
 		work = func() error { return serveBare(addr) }
+	}
+	if setting := os.Getenv(plainFilerEnv); setting != "" {
+		work = func() error { return servePlainFiler(setting) }
 	}
 	if setting := os.Getenv(naiveServerEnv); setting != "" {
 		work = func() error { return serveNaive(setting) }
@@ -77,6 +84,7 @@ func run() (err error) {
 	flag.IntVar(&b.rounds, "rounds", 3, "rounds of a comparison; medians are printed")
 	flag.IntVar(&b.blobs, "blobs", 200_000, "blobs of the random read")
 	flag.IntVar(&b.needles, "needles", 2_000_000, "blobs of the large vacuum")
+	flag.IntVar(&b.entries, "entries", 1_000_000, "entries of the large directory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -126,11 +134,11 @@ func (b *bench) verdict(what string, value float64, relation string, bound float
 		mark = "MISSED"
 		b.failed++
 	}
-	fmt.Printf("  %-58s %9.2f %-6s %s %g: %s\n", what, value, unit, relation, bound, mark)
+	fmt.Printf("  %-72s %9.2f %-6s %s %g: %s\n", what, value, unit, relation, bound, mark)
 }
 
 func (b *bench) note(what string, value float64, unit string) {
-	fmt.Printf("  %-58s %9.2f %s\n", what, value, unit)
+	fmt.Printf("  %-72s %9.2f %s\n", what, value, unit)
 }
 
 func median(values []float64) float64 {

@@ -34,6 +34,10 @@ type VolumeID uint32
 // Key names a needle within a volume. Keys are handed out by the masters, never twice.
 type Key uint64
 
+// MaxKey is the last key above which masters raise their sequence. Keys above it, which another system's volumes may
+// hold, are out of its reach.
+const MaxKey Key = 1<<63 - 1<<40
+
 // Cookie is the random part of a fid that keeps URLs from being guessed.
 type Cookie uint32
 

@@ -2,6 +2,7 @@ package export
 
 import (
 	"bufio"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -28,8 +29,8 @@ func Write(stdout io.Writer, name string, write func(io.Writer) error) error {
 		err := write(w)
 		return errors.Join(err, w.Flush())
 	}
-	temp := name + ".part"
-	f, err := os.Create(temp)
+	temp := name + "." + rand.Text()[:8] + ".part" // another call may be writing the same file
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}

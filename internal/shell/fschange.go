@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"path"
 	"slices"
 	"strings"
 
+	"weed/client"
 	"weed/client/filer"
 	"weed/internal/blob"
 )
@@ -82,7 +84,12 @@ func (c *fsRm) Run(ctx context.Context, e *Env) error {
 			return err
 		}
 	}
-	return e.Filer.Delete(ctx, path.Clean(c.path), c.recursive)
+	err = e.Filer.Delete(ctx, path.Clean(c.path), c.recursive)
+	var refused *client.StatusError
+	if at.IsDir() && !c.recursive && errors.As(err, &refused) && refused.Status == http.StatusConflict {
+		return fmt.Errorf("%s is not empty: empty it, or give -r", c.path)
+	}
+	return err
 }
 
 // fsConfigure lists, sets or deletes a rule.

@@ -57,8 +57,13 @@ func (l *lineCounter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// saveLines writes lines to a file that appears, durable, when it is complete, and returns their number.
+// saveLines writes lines to a file that appears, durable, when it is complete, and returns their number. It replaces
+// regular files only.
 func saveLines(name string, lines io.Reader) (saved int, err error) {
+	// The file would take the place of a device, or of a link such as /dev/stdout.
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("%s is there and no regular file: name another one", name)
+	}
 	file, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.part")
 	if err != nil {
 		return 0, err

@@ -89,7 +89,7 @@ func FuzzParse(f *testing.F) {
 
 func samePart(a, b Part) bool {
 	return bytes.Equal(a.Name, b.Name) && bytes.Equal(a.Mime, b.Mime) && bytes.Equal(a.Data, b.Data) &&
-		bytes.Equal(a.MD5, b.MD5) && a.Gzipped == b.Gzipped
+		bytes.Equal(a.MD5, b.MD5) && a.Gzipped == b.Gzipped && a.Cut == b.Cut
 }
 
 // FuzzFileName holds the short way of reading a file name against mime.ParseMediaType.

@@ -21,8 +21,10 @@ type partHeader struct {
 }
 
 func (h *partHeader) part(data []byte) Part {
+	name, cut := nameOf(h.fileName)
 	return Part{
-		Name:    baseName(h.fileName),
+		Name:    name,
+		Cut:     cut,
 		Mime:    informativeType(h.mime),
 		Data:    data,
 		MD5:     h.md5,

@@ -12,6 +12,12 @@ const maxField = 255
 // control characters, cut to 255 bytes at a rune boundary. A name that names a directory ("..", "/") is none.
 // The result aliases name unless characters had to go. Bytes that are not UTF-8 stay as they are.
 func baseName(name []byte) []byte {
+	base, _ := nameOf(name)
+	return base
+}
+
+// nameOf is baseName, and reports whether the name had to be cut.
+func nameOf(name []byte) (base []byte, cut bool) {
 	end := len(name)
 	for end > 0 && isSeparator(name[end-1]) {
 		end--
@@ -29,16 +35,16 @@ func baseName(name []byte) []byte {
 		}
 	}
 	if len(name) > maxField {
-		cut := maxField
-		for cut > maxField-utf8.UTFMax && !utf8.RuneStart(name[cut]) {
-			cut--
+		end := maxField
+		for end > maxField-utf8.UTFMax && !utf8.RuneStart(name[end]) {
+			end--
 		}
-		name = name[:cut]
+		return name[:end], true
 	}
 	if len(name) == 0 || string(name) == "." || string(name) == ".." {
-		return nil
+		return nil, false
 	}
-	return name
+	return name, false
 }
 
 func isSeparator(c byte) bool { return c == '/' || c == '\\' }

@@ -53,6 +53,7 @@ type Part struct {
 	Mime    []byte // type as sent, empty if none or uninformative (application/octet-stream)
 	Data    []byte // the blob, aliasing the body except after the mime/multipart fallback
 	MD5     []byte // the part's own Content-MD5, base64 as sent; empty for a raw body
+	Cut     bool   // Name was longer than 255 bytes as sent
 	Gzipped bool   // the part itself says Content-Encoding: gzip; false for a raw body
 }
 
@@ -70,7 +71,7 @@ func Parse(contentType, contentDisposition, body []byte) (Part, error) {
 	if !isForm {
 		p := Part{Mime: informativeType(contentType), Data: body}
 		if len(contentDisposition) > 0 {
-			p.Name = baseName(fileNameParam(contentDisposition))
+			p.Name, p.Cut = nameOf(fileNameParam(contentDisposition))
 		}
 		return p, nil
 	}

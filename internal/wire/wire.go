@@ -129,6 +129,8 @@ type HeartbeatReply struct {
 	Masters              []string `json:"masters,omitempty"`
 	VolumeSizeLimitBytes uint64   `json:"volumeSizeLimitBytes"`
 	PulseMillis          int64    `json:"pulseMillis"`
+	// LastKey is the highest needle key that a master has to give out, 0 if that is not told.
+	LastKey uint64 `json:"lastKey,omitempty"`
 	// Configs are those of volumes that the server holds, of which it reported another epoch.
 	Configs []VolumeConfig `json:"configs,omitempty"`
 	// Resend asks for a full heartbeat at once: the master does not know this incarnation, or missed one.

@@ -51,8 +51,8 @@ const (
 	kindSetDraining       kind = 13
 )
 
-// MaxKey is the last key of the sequence. Keys above it, which another system's volumes may hold, are never
-// leased, so they cannot collide.
+// MaxKey is the last key of the sequence: some are left even when it was raised to blob.MaxKey. Keys above it are never
+// leased.
 const MaxKey blob.Key = 1<<63 - 1
 
 // KeyRange is a block of needle keys, both ends belong to it.

@@ -70,7 +70,7 @@ func (m *Map) Put(key blob.Key, loc Location) (old Location, replaced bool) {
 	if loc.Offset == 0 {
 		return m.Delete(key)
 	}
-	if uint64(key) > m.maxKey.Load() {
+	if uint64(key) > m.maxKey.Load() && key <= blob.MaxKey {
 		m.maxKey.Store(uint64(key))
 	}
 	old, replaced = fromWord(m.write(uint64(key), loc.word()))
@@ -93,7 +93,7 @@ func (m *Map) Delete(key blob.Key) (old Location, ok bool) {
 // Len returns the number of live needles.
 func (m *Map) Len() int { return int(m.live.Load()) }
 
-// MaxKey returns the highest key ever put, deleted since or not; 0 if there was none.
+// MaxKey returns the highest key up to blob.MaxKey ever put, deleted since or not; 0 if there was none.
 func (m *Map) MaxKey() blob.Key { return blob.Key(m.maxKey.Load()) }
 
 // Bytes returns the memory that the Map holds, with unused room and the allocator's rounding, without

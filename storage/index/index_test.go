@@ -51,7 +51,9 @@ func (m *model) put(t fatalist, key blob.Key, loc index.Location) {
 		t.Fatalf("Put(%#x, %v) = %v, %v; want %v, %v", key, loc, old, replaced, wantOld, wantReplaced)
 	}
 	m.want[key] = loc
-	m.maxKey = max(m.maxKey, key)
+	if key <= blob.MaxKey {
+		m.maxKey = max(m.maxKey, key)
+	}
 }
 
 func (m *model) delete(t fatalist, key blob.Key) {

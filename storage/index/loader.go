@@ -44,7 +44,9 @@ func (l *Loader) Put(key blob.Key, loc Location) {
 		l.Delete(key)
 		return
 	}
-	l.maxKey = max(l.maxKey, uint64(key))
+	if key <= blob.MaxKey {
+		l.maxKey = max(l.maxKey, uint64(key))
+	}
 	l.add(entry{uint64(key), loc.word()})
 }
 

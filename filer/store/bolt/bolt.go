@@ -1,21 +1,17 @@
 // Package bolt is the filer's embedded store: one bbolt file, used by one filer at a time.
 //
-// It owns the file and one goroutine, the committer, which makes all changes that wait at a moment one transaction:
-// they share its syncs. A change is checked before it touches anything, so one that fails leaves no trace in the
-// transaction that it shares. Reads see the last transaction that was committed.
+// It owns the file, two logs, and one goroutine, the committer. The committer makes all changes that wait at a moment
+// one transaction, and appends that to a log: they share its sync, and are durable with it. What is in a log is kept in
+// memory, too, where reads find it over what is in the file. When a log is full, the other one takes its turn, and all
+// that it holds goes into the file as one transaction, which costs far less than many small ones. A change is checked
+// before it touches anything, so one that fails leaves no trace in the transaction that it shares. Reads see one moment,
+// and only what is durable.
 //
-// # Layout
+// The logs are bounded: changes wait while both are full. After a crash Open puts what they hold into the file. A
+// transaction that was torn by the crash ends them; one that is damaged with later ones behind it is an error, and
+// nothing is touched then.
 //
-//	tree      directory id (8) + name   version (8), kind (1), id of the directory (8, of directories), value
-//	removed   directory id (8)          nothing: the directories whose records are still to be swept
-//	drops     number (8)                fid
-//	claims    claim's id                the claim as JSON
-//	used      claim's id                a bit for each fid, set when it is used
-//	settings  name                      version (8), value
-//	meta      "format"                  number of this layout (8)
-//
-// Numbers are big-endian. The root's id is 1; ids and versions come from the sequence of tree, and never come again.
-// FORMAT.md is the reference. A rename moves one key, whatever is below it.
+// FORMAT.md tells the buckets of the file and the records of the logs. A rename moves one key, whatever is below it.
 //
 //	s, err := bolt.Open(dir, store.Options{FIDs: filer.FIDs})
 package bolt
@@ -23,6 +19,7 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -35,107 +32,191 @@ import (
 	boltErrors "go.etcd.io/bbolt/errors"
 
 	"weed/filer/store"
+	"weed/internal/vfs"
 )
 
 const (
-	fileName = "filer.db"
-	rootID   = 1
-	// maxBatch and maxBatchBytes bound one transaction.
-	maxBatch, maxBatchBytes = 1024, 16 << 20
-	lockWait                = 2 * time.Second
-	maxGather               = 5 * time.Millisecond
-	maxKeyBytes             = 1024 // of claims' IDs and settings' names
-	format                  = 1
-	enough                  = 16 // changes that share a commit: more of them save little
+	fileName    = "filer.db"
+	rootID      = 1
+	lockWait    = 2 * time.Second
+	maxKeyBytes = 1024 // of claims' IDs and settings' names
+	format      = 2    // the same as 1, with a log
 )
 
 var (
-	treeBucket     = []byte("tree")
-	removedBucket  = []byte("removed")
-	dropsBucket    = []byte("drops")
-	claimsBucket   = []byte("claims")
-	usedBucket     = []byte("used")
-	settingsBucket = []byte("settings")
-	metaBucket     = []byte("meta")
-	formatKey      = []byte("format")
+	metaBucket = []byte("meta")
+	formatKey  = []byte("format")
+	doneKey    = []byte("done")
+	saltKey    = []byte("salt")
 )
 
-// Store is a store.Store on one bbolt file.
+// Store is a store.Store on one bbolt file and its logs.
 type Store struct {
+	cfg     config
 	db      *bbolt.DB
 	opts    store.Options
 	changes chan *change
+	flushed chan error    // of the frozen generation
 	quit    chan struct{} // closed by Close
 	once    sync.Once
 	group   sync.WaitGroup
 	closing error
+
+	// Changed by the committer alone, which holds mu meanwhile.
+	mu     sync.RWMutex
+	active *generation // what is durable in the log that is written to
+	frozen *generation // what is on its way into the file; nil if there is nothing
+	floors floors
+
+	// Used by the committer alone.
+	journal  *journal
+	flushing bool // frozen is being written; its outcome comes by flushed
 }
 
 var _ store.Store = (*Store)(nil)
 
-// change is something to do in a transaction.
-type change struct {
-	do   func(*txn) error // changes nothing if it fails
-	size int              // bytes that it writes, roughly
-	err  error
-	done chan struct{}
+// config is what tests and yardsticks change.
+type config struct {
+	disk     vfs.FS // of the logs
+	logBytes int64
+	plain    bool                    // without logs: each change is a transaction of the file
+	noSync   bool                    // the file's transactions need not survive a crash of the machine
+	fault    func(*generation) error // called before a generation is written into the file
 }
 
-// txn is the transaction of one batch.
-type txn struct {
-	tree, removed, drops, claims, used, settings *bbolt.Bucket
-}
-
-// Open opens the store in a directory, which is made if it is not there. One that another process uses is an error.
+// Open opens the store in a directory, which is made if it is not there. One that another process uses is an error, and
+// so are logs that have lost something that was durable.
 func Open(dir string, opts store.Options) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	return openWith(dir, opts, config{disk: vfs.OS, logBytes: logBytes})
+}
+
+// OpenPlain opens a store that makes each change one transaction of the file, without its logs. It is a yardstick: as
+// safe as the other, and slower.
+func OpenPlain(dir string, opts store.Options) (*Store, error) {
+	return openWith(dir, opts, config{disk: vfs.OS, logBytes: logBytes, plain: true})
+}
+
+func openWith(dir string, opts store.Options, cfg config) (*Store, error) {
+	if err := makeDir(cfg.disk, dir); err != nil {
 		return nil, fmt.Errorf("make the store's directory: %w", err)
 	}
 	path := filepath.Join(dir, fileName)
-	db, err := bbolt.Open(path, 0o644, &bbolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	db, err := bbolt.Open(path, 0o644, &bbolt.Options{Timeout: lockWait, NoSync: cfg.noSync,
+		NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, boltErrors.ErrTimeout) {
 		return nil, fmt.Errorf("open %s: another filer uses it", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		if err := checkFormat(tx); err != nil {
-			return err
-		}
-		for _, name := range [][]byte{treeBucket, removedBucket, dropsBucket, claimsBucket, usedBucket, settingsBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		if tree := tx.Bucket(treeBucket); tree.Sequence() < rootID {
-			return tree.SetSequence(rootID)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
+	s := &Store{cfg: cfg, db: db, opts: opts, changes: make(chan *change, maxBatch), flushed: make(chan error, 1),
+		quit: make(chan struct{})}
+	var done, salt uint64
+	if err = db.Update(func(tx *bbolt.Tx) (err error) { done, salt, err = prepare(tx); return err }); err != nil {
+		err = fmt.Errorf("prepare %s: %w", path, err)
+	} else {
+		err = s.recover(dir, done, salt)
 	}
-	s := &Store{db: db, opts: opts, changes: make(chan *change, maxBatch), quit: make(chan struct{})}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	s.group.Go(s.commit)
 	return s, nil
 }
 
-// checkFormat refuses a file of a later layout and marks one that is new, or older than the mark.
+// makeDir makes a directory and those above it durably: what is in it can't outlive its name.
+func makeDir(disk vfs.FS, dir string) error {
+	above := []string{filepath.Dir(dir)} // always: the one who made it may have had no time to sync
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := disk.Stat(at); !errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		above = append(above, filepath.Dir(at))
+	}
+	if err := disk.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for i, parent := range above {
+		// One that was there may be another user's.
+		if err := disk.SyncDir(parent); err != nil && (i > 0 || !errors.Is(err, os.ErrPermission)) {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare makes what a file needs. It returns the number of the last transaction that is in the file, and the salt of
+// the logs.
+func prepare(tx *bbolt.Tx) (done, salt uint64, err error) {
+	if err := checkFormat(tx); err != nil {
+		return 0, 0, err
+	}
+	for _, name := range bucketNames {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return 0, 0, err
+		}
+	}
+	if tree := tx.Bucket(bucketNames[treeBucket]); tree.Sequence() < rootID {
+		if err := tree.SetSequence(rootID); err != nil {
+			return 0, 0, err
+		}
+	}
+	meta := tx.Bucket(metaBucket)
+	if b := meta.Get(doneKey); len(b) == 8 {
+		done = binary.BigEndian.Uint64(b)
+	}
+	b := meta.Get(saltKey)
+	if len(b) != 8 {
+		b = make([]byte, 8)
+		_, _ = rand.Read(b) // never fails
+		if err := meta.Put(saltKey, b); err != nil {
+			return 0, 0, err
+		}
+	}
+	return done, binary.BigEndian.Uint64(b), nil
+}
+
+// recover puts what the logs hold into the file, whose last transaction is number done.
+func (s *Store) recover(dir string, done, salt uint64) error {
+	j, err := openJournal(s.cfg.disk, dir, s.cfg.logBytes)
+	if err != nil {
+		return err
+	}
+	j.salt = salt
+	g, err := j.replay(done)
+	if err == nil && g.last > done {
+		err = s.flush(g)
+	}
+	if err == nil {
+		s.journal, s.active = j, &generation{last: g.last}
+		err = s.db.View(func(tx *bbolt.Tx) error {
+			s.active.ids, s.active.drops = tx.Bucket(bucketNames[treeBucket]).Sequence(), tx.Bucket(bucketNames[dropsBucket]).Sequence()
+			return nil
+		})
+	}
+	if err != nil {
+		return errors.Join(err, j.close())
+	}
+	return nil
+}
+
+// checkFormat refuses a file of a later layout and marks one that is new or older.
 func checkFormat(tx *bbolt.Tx) error {
 	meta, err := tx.CreateBucketIfNotExists(metaBucket)
 	if err != nil {
 		return err
 	}
-	switch b := meta.Get(formatKey); {
+	b := meta.Get(formatKey)
+	switch {
 	case b == nil:
-		return meta.Put(formatKey, key64(format))
 	case len(b) != 8:
 		return fmt.Errorf("its format is marked with %x, which is no number", b)
-	case binary.BigEndian.Uint64(b) != format:
-		return fmt.Errorf("its format is %d, this version of weed knows %d only", binary.BigEndian.Uint64(b), format)
+	case binary.BigEndian.Uint64(b) == format:
+		return nil
+	case binary.BigEndian.Uint64(b) != 1:
+		return fmt.Errorf("its format is %d, this version of weed knows 1 to %d only", binary.BigEndian.Uint64(b), format)
 	}
-	return nil
+	return meta.Put(formatKey, key64(format))
 }
 
 // checkKey refuses what bbolt would fail on in the middle of a transaction.
@@ -144,89 +225,6 @@ func checkKey(what, key string) error {
 		return fmt.Errorf("%s %.40q: its name has %d bytes, give 1 to %d", what, key, len(key), maxKeyBytes)
 	}
 	return nil
-}
-
-// commit is the committer. It takes all that waits. Where several callers change things again and again, they end up
-// in turns that just miss each other, each with syncs of its own; so it waits for as many as there were a moment ago,
-// no longer than two commits take, and soon they come together. Who is alone never waits.
-func (s *Store) commit() {
-	batch := make([]*change, 0, maxBatch)
-	var expected int // callers that are about to come
-	var took time.Duration
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		select {
-		case c := <-s.changes:
-			batch = append(batch, c)
-		case <-s.quit:
-			// What was accepted before the end is still done.
-			select {
-			case c := <-s.changes:
-				batch = append(batch, c)
-			default:
-				return
-			}
-		}
-		timer.Reset(min(2*took, maxGather))
-		size := batch[0].size
-	gather:
-		for len(batch) < maxBatch && size < maxBatchBytes {
-			select {
-			case c := <-s.changes:
-				batch, size = append(batch, c), size+c.size
-				continue
-			default:
-			}
-			if len(batch) >= expected {
-				break
-			}
-			select {
-			case c := <-s.changes:
-				batch, size = append(batch, c), size+c.size
-			case <-timer.C:
-				break gather
-			case <-s.quit:
-				break gather
-			}
-		}
-		begun := time.Now()
-		s.apply(batch)
-		took = time.Since(begun)
-		expected = min(len(batch)+len(s.changes), enough)
-		clear(batch)
-		batch = batch[:0]
-	}
-}
-
-// apply makes a batch one transaction and answers its callers.
-func (s *Store) apply(batch []*change) {
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		t := txn{tree: tx.Bucket(treeBucket), removed: tx.Bucket(removedBucket), drops: tx.Bucket(dropsBucket),
-			claims: tx.Bucket(claimsBucket), used: tx.Bucket(usedBucket), settings: tx.Bucket(settingsBucket)}
-		for _, c := range batch {
-			if c.err = c.do(&t); errors.Is(c.err, errBroken) {
-				return c.err
-			}
-		}
-		return nil
-	})
-	for _, c := range batch {
-		if err != nil {
-			c.err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-		}
-		close(c.done)
-	}
-}
-
-// errBroken marks a failure of bbolt in the middle of a change: its whole transaction is given up.
-var errBroken = errors.New("write to the store")
-
-func broken(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: %w", errBroken, err)
 }
 
 // change waits until do has been carried out and is durable.
@@ -263,21 +261,9 @@ func (s *Store) change(ctx context.Context, size int, do func(*txn) error) error
 	}
 }
 
-// view reads what is committed.
-func (s *Store) view(ctx context.Context, do func(*bbolt.Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	err := s.db.View(do)
-	if errors.Is(err, boltErrors.ErrDatabaseNotOpen) {
-		return store.ErrClosed
-	}
-	return err
-}
-
 // Ping implements store.Store.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.view(ctx, func(*bbolt.Tx) error { return nil })
+	return s.view(ctx, func(*reader) error { return nil })
 }
 
 // Close implements store.Store.
@@ -285,7 +271,7 @@ func (s *Store) Close() error {
 	s.once.Do(func() {
 		close(s.quit)
 		s.group.Wait()
-		s.closing = s.db.Close()
+		s.closing = errors.Join(s.closing, s.journal.close(), s.db.Close())
 	})
 	return s.closing
 }
@@ -294,8 +280,8 @@ func key64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 // Setting implements store.Store.
 func (s *Store) Setting(ctx context.Context, name string) (value []byte, version store.Version, err error) {
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		if v := tx.Bucket(settingsBucket).Get([]byte(name)); v != nil {
+	err = s.view(ctx, func(r *reader) error {
+		if v := r.get(settingsBucket, []byte(name)); v != nil {
 			version, value = store.Version(binary.BigEndian.Uint64(v)), append([]byte{}, v[8:]...)
 		}
 		return nil
@@ -312,27 +298,19 @@ func (s *Store) SetSetting(ctx context.Context, name string, was store.Version, 
 	value = bytes.Clone(value)
 	err := s.change(ctx, len(value), func(t *txn) error {
 		var now uint64
-		if v := t.settings.Get([]byte(name)); v != nil {
+		if v := t.get(settingsBucket, []byte(name)); v != nil {
 			now = binary.BigEndian.Uint64(v)
 		}
 		if now != uint64(was) {
 			return fmt.Errorf("setting %s: %w", name, store.ErrConflict)
 		}
-		next, err := t.next()
-		if err != nil {
-			return err
-		}
+		next := t.next()
 		version = store.Version(next)
-		return broken(t.settings.Put([]byte(name), append(key64(next), value...)))
+		t.put(settingsBucket, name, append(key64(next), value...))
+		return nil
 	})
 	if err != nil {
 		return 0, err
 	}
 	return version, nil
-}
-
-// next returns a number that never comes again.
-func (t *txn) next() (uint64, error) {
-	n, err := t.tree.NextSequence()
-	return n, broken(err)
 }

@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"time"
 
-	"go.etcd.io/bbolt"
-
 	"weed/filer/store"
 )
 
@@ -21,7 +19,8 @@ func (t *txn) effect(e store.Effects) error {
 	if err := t.use(e.Uses); err != nil {
 		return err
 	}
-	return t.addDrops(e.Drops)
+	t.addDrops(e.Drops)
+	return nil
 }
 
 // own copies effects: the committer may look at them when the caller is gone.
@@ -38,7 +37,7 @@ func (t *txn) use(uses []store.Use) error {
 	for _, u := range uses {
 		b, ok := bits[u.Claim]
 		if !ok {
-			b = bytes.Clone(t.used.Get([]byte(u.Claim)))
+			b = bytes.Clone(t.get(usedBucket, []byte(u.Claim)))
 			bits[u.Claim] = b
 		}
 		if u.Index < 0 || u.Index/8 >= len(b) || isSet(b, u.Index) {
@@ -47,9 +46,7 @@ func (t *txn) use(uses []store.Use) error {
 		set(b, u.Index)
 	}
 	for id, b := range bits {
-		if err := t.used.Put([]byte(id), b); err != nil {
-			return broken(err)
-		}
+		t.put(usedBucket, id, b)
 	}
 	return nil
 }
@@ -57,17 +54,11 @@ func (t *txn) use(uses []store.Use) error {
 func isSet(bits []byte, i int) bool { return bits[i/8]&(1<<(i%8)) != 0 }
 func set(bits []byte, i int)        { bits[i/8] |= 1 << (i % 8) }
 
-func (t *txn) addDrops(fids []string) error {
+func (t *txn) addDrops(fids []string) {
 	for _, fid := range fids {
-		n, err := t.drops.NextSequence()
-		if err == nil {
-			err = t.drops.Put(key64(n), []byte(fid))
-		}
-		if err != nil {
-			return broken(err)
-		}
+		t.changed.drops++
+		t.put(dropsBucket, string(key64(t.changed.drops)), []byte(fid))
 	}
-	return nil
 }
 
 // Drops implements store.Store.
@@ -78,20 +69,26 @@ func (s *Store) Drops(ctx context.Context, after string, limit int) (list []stor
 			return nil, fmt.Errorf("%q is the ID of no drop", after)
 		}
 	}
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		cursor := tx.Bucket(dropsBucket).Cursor()
-		for k, v := cursor.Seek(key64(from + 1)); k != nil && len(list) < limit; k, v = cursor.Next() {
-			list = append(list, store.Drop{ID: fmt.Sprintf("%016x", binary.BigEndian.Uint64(k)), FID: string(v)})
+	r, err := s.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	first := max(string(key64(from+1)), s.floors.keys[dropsBucket])
+	for c := r.page(dropsBucket, "", first, limit); len(list) < limit; {
+		k, v, ok := c.next()
+		if !ok {
+			break
 		}
-		return nil
-	})
-	return list, err
+		list = append(list, store.Drop{ID: fmt.Sprintf("%016x", binary.BigEndian.Uint64([]byte(k))), FID: string(v)})
+	}
+	return list, r.failure()
 }
 
 // AddDrops implements store.Store.
 func (s *Store) AddDrops(ctx context.Context, fids []string) error {
 	fids = slices.Clone(fids)
-	return s.change(ctx, 32*len(fids), func(t *txn) error { return t.addDrops(fids) })
+	return s.change(ctx, 32*len(fids), func(t *txn) error { t.addDrops(fids); return nil })
 }
 
 // Dropped implements store.Store.
@@ -103,10 +100,9 @@ func (s *Store) Dropped(ctx context.Context, drops []store.Drop) error {
 			if err != nil {
 				continue // it is not there
 			}
-			if err := t.drops.Delete(key64(n)); err != nil {
-				return broken(err)
-			}
+			t.delete(dropsBucket, string(key64(n)))
 		}
+		t.first(dropsBucket)
 		return nil
 	})
 }
@@ -128,36 +124,38 @@ func (s *Store) AddClaim(ctx context.Context, claim store.Claim) error {
 		set(bits, i) // there is no such fid
 	}
 	return s.change(ctx, len(text), func(t *txn) error {
-		if t.claims.Get([]byte(claim.ID)) != nil {
+		if t.get(claimsBucket, []byte(claim.ID)) != nil {
 			return errors.New("a claim of this ID is there already")
 		}
-		if err := t.used.Put([]byte(claim.ID), bits); err != nil {
-			return broken(err)
-		}
-		return broken(t.claims.Put([]byte(claim.ID), text))
+		t.put(usedBucket, claim.ID, bits)
+		t.put(claimsBucket, claim.ID, text)
+		return nil
 	})
 }
 
 // eachClaim calls visit for all claims.
-func eachClaim(claims *bbolt.Bucket, visit func(store.Claim) error) error {
-	return claims.ForEach(func(k, v []byte) error {
+func eachClaim(all *cursor, visit func(store.Claim)) error {
+	for {
+		k, v, ok := all.next()
+		if !ok {
+			return nil
+		}
 		var c store.Claim
 		if err := json.Unmarshal(v, &c); err != nil {
 			return fmt.Errorf("claim %q: %w", k, err)
 		}
-		return visit(c)
-	})
+		visit(c)
+	}
 }
 
 // RenewClaims implements store.Store.
 func (s *Store) RenewClaims(ctx context.Context, owner string, until time.Time) error {
 	return s.change(ctx, 1024, func(t *txn) error {
 		var mine []store.Claim
-		err := eachClaim(t.claims, func(c store.Claim) error {
+		err := eachClaim(t.seek(claimsBucket, "", ""), func(c store.Claim) {
 			if c.Owner == owner {
 				mine = append(mine, c)
 			}
-			return nil
 		})
 		if err != nil {
 			return err
@@ -170,9 +168,7 @@ func (s *Store) RenewClaims(ctx context.Context, owner string, until time.Time) 
 			}
 		}
 		for i, c := range mine {
-			if err := t.claims.Put([]byte(c.ID), texts[i]); err != nil {
-				return broken(err)
-			}
+			t.put(claimsBucket, c.ID, texts[i])
 		}
 		return nil
 	})
@@ -180,25 +176,28 @@ func (s *Store) RenewClaims(ctx context.Context, owner string, until time.Time) 
 
 // Claims implements store.Store.
 func (s *Store) Claims(ctx context.Context) (list []store.Claim, err error) {
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		return eachClaim(tx.Bucket(claimsBucket), func(c store.Claim) error {
-			list = append(list, c)
-			return nil
-		})
-	})
+	r, err := s.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	err = eachClaim(r.page(claimsBucket, "", "", unlimited), func(c store.Claim) { list = append(list, c) })
+	if r.err != nil {
+		err = r.failure()
+	}
 	return list, err
 }
 
 // claim returns a claim and its bits, a copy; ok is false if it is gone.
 func (t *txn) claim(id string) (c store.Claim, bits []byte, ok bool, err error) {
-	text := t.claims.Get([]byte(id))
+	text := t.get(claimsBucket, []byte(id))
 	if text == nil {
 		return c, nil, false, nil
 	}
 	if err := json.Unmarshal(text, &c); err != nil {
 		return c, nil, false, fmt.Errorf("claim %q: %w", id, err)
 	}
-	return c, bytes.Clone(t.used.Get([]byte(id))), true, nil
+	return c, bytes.Clone(t.get(usedBucket, []byte(id))), true, nil
 }
 
 // fidAt returns the i-th fid of a claim.
@@ -214,7 +213,7 @@ func (s *Store) Abandon(ctx context.Context, uses []store.Use) error {
 	uses = slices.Clone(uses)
 	return s.change(ctx, 64*len(uses), func(t *txn) error {
 		bits := make(map[string][]byte, 1)
-		var drops []string
+		var fids []string
 		for _, u := range uses {
 			c, b, ok, err := t.claim(u.Claim)
 			if err != nil {
@@ -227,14 +226,13 @@ func (s *Store) Abandon(ctx context.Context, uses []store.Use) error {
 				continue
 			}
 			set(b, u.Index)
-			bits[u.Claim], drops = b, append(drops, fidAt(c, u.Index))
+			bits[u.Claim], fids = b, append(fids, fidAt(c, u.Index))
 		}
 		for id, b := range bits {
-			if err := t.used.Put([]byte(id), b); err != nil {
-				return broken(err)
-			}
+			t.put(usedBucket, id, b)
 		}
-		return t.addDrops(drops)
+		t.addDrops(fids)
+		return nil
 	})
 }
 
@@ -245,18 +243,15 @@ func (s *Store) ReleaseClaim(ctx context.Context, id string, first int) error {
 		if err != nil || !ok {
 			return err
 		}
-		var drops []string
+		var fids []string
 		for i := range min(first, c.Count) {
 			if !isSet(bits, i) {
-				drops = append(drops, fidAt(c, i))
+				fids = append(fids, fidAt(c, i))
 			}
 		}
-		if err := t.claims.Delete([]byte(id)); err != nil {
-			return broken(err)
-		}
-		if err := t.used.Delete([]byte(id)); err != nil {
-			return broken(err)
-		}
-		return t.addDrops(drops)
+		t.delete(claimsBucket, id)
+		t.delete(usedBucket, id)
+		t.addDrops(fids)
+		return nil
 	})
 }

@@ -48,7 +48,7 @@ func TestDamageStaysAlone(t *testing.T) {
 		t.Errorf("drops %v", got)
 	}
 
-	err = s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(claimsBucket).Put([]byte("torn"), []byte("{")) })
+	err = s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketNames[claimsBucket]).Put([]byte("torn"), []byte("{")) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestLaterFormat(t *testing.T) {
 	if err := errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, store.Options{}); err == nil || !strings.Contains(err.Error(), "format is 2") {
+	if _, err := Open(dir, store.Options{}); err == nil || !strings.Contains(err.Error(), "format is 3") {
 		t.Errorf("a file of a later format: %v", err)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"strings"
 
-	"go.etcd.io/bbolt"
-
 	"weed/filer/store"
 )
 
@@ -19,12 +17,21 @@ const (
 	headLen  = 9 // version and kind
 )
 
+// pathError is a failure of a path. Most files are looked for before they are made, so it has to be cheap.
+type pathError struct {
+	path store.Path
+	kind error
+}
+
+func (e pathError) Error() string { return string(e.path) + ": " + e.kind.Error() }
+func (e pathError) Unwrap() error { return e.kind }
+
 // row is a value of the tree.
 type row struct {
 	version uint64
 	dir     bool
 	id      uint64 // of a directory
-	value   []byte // valid while the transaction is
+	value   []byte // valid while the reader is, not to be changed
 }
 
 func parseRow(b []byte) row {
@@ -50,16 +57,16 @@ func (r row) record(name string) store.Record {
 	return store.Record{Name: name, Dir: r.dir, Version: store.Version(r.version), Value: bytes.Clone(r.value)}
 }
 
-func rowKey(dir uint64, name string) []byte {
+func rowKey(dir uint64, name string) string {
 	b := make([]byte, 0, 8+len(name))
-	return append(binary.BigEndian.AppendUint64(b, dir), name...)
+	return string(append(binary.BigEndian.AppendUint64(b, dir), name...))
 }
 
 // get returns what a directory holds under a name.
-func get(tree *bbolt.Bucket, dir uint64, name string) (row, bool) {
+func (r *reader) row(dir uint64, name string) (row, bool) {
 	var room [8 + 255]byte
 	key := append(binary.BigEndian.AppendUint64(room[:0], dir), name...)
-	b := tree.Get(key)
+	b := r.get(treeBucket, key)
 	if b == nil {
 		return row{}, false
 	}
@@ -67,7 +74,7 @@ func get(tree *bbolt.Bucket, dir uint64, name string) (row, bool) {
 }
 
 // parentOf returns the id of the directory that a path is in, and the path's last segment.
-func parentOf(tree *bbolt.Bucket, path store.Path) (dir uint64, name string, err error) {
+func (r *reader) parentOf(path store.Path) (dir uint64, name string, err error) {
 	dir = rootID
 	rest := string(path[1:])
 	for {
@@ -75,80 +82,83 @@ func parentOf(tree *bbolt.Bucket, path store.Path) (dir uint64, name string, err
 		if !more {
 			return dir, head, nil
 		}
-		r, ok := get(tree, dir, head)
+		d, ok := r.row(dir, head)
 		switch {
 		case !ok:
-			return 0, "", fmt.Errorf("%s: %w", path, store.ErrNoParent)
-		case !r.dir:
-			return 0, "", fmt.Errorf("%s: %w", path, store.ErrNotDirectory)
+			return 0, "", pathError{path, store.ErrNoParent}
+		case !d.dir:
+			return 0, "", pathError{path, store.ErrNotDirectory}
 		}
-		dir, rest = r.id, tail
+		dir, rest = d.id, tail
 	}
 }
 
 // look returns the record at a path, with its key; ok is false if there is none.
-func look(tree *bbolt.Bucket, path store.Path) (r row, key []byte, ok bool) {
-	dir, name, err := parentOf(tree, path)
+func (r *reader) look(path store.Path) (found row, key string, ok bool) {
+	dir, name, err := r.parentOf(path)
 	if err != nil {
-		return row{}, nil, false
+		return row{}, "", false
 	}
-	r, ok = get(tree, dir, name)
-	return r, rowKey(dir, name), ok
+	found, ok = r.row(dir, name)
+	return found, rowKey(dir, name), ok
 }
 
 // isEmpty reports whether a directory holds nothing.
-func isEmpty(tree *bbolt.Bucket, dir uint64) bool {
-	prefix := key64(dir)
-	k, _ := tree.Cursor().Seek(prefix)
-	return !bytes.HasPrefix(k, prefix)
+func (r *reader) isEmpty(dir uint64) bool {
+	prefix := string(key64(dir))
+	_, _, ok := r.seek(treeBucket, prefix, prefix).next()
+	return !ok
 }
 
 // Find implements store.Store.
 func (s *Store) Find(ctx context.Context, path store.Path) (rec store.Record, err error) {
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		dir, name, err := parentOf(tx.Bucket(treeBucket), path)
+	err = s.view(ctx, func(r *reader) error {
+		dir, name, err := r.parentOf(path)
 		if err == nil {
-			if r, ok := get(tx.Bucket(treeBucket), dir, name); ok {
-				rec = r.record(name)
+			if found, ok := r.row(dir, name); ok {
+				rec = found.record(name)
 				return nil
 			}
 		}
-		return fmt.Errorf("%s: %w", path, store.ErrNotFound)
+		return pathError{path, store.ErrNotFound}
 	})
 	return rec, err
 }
 
 // List implements store.Store.
 func (s *Store) List(ctx context.Context, path store.Path, opts store.ListOptions) (list []store.Record, err error) {
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		tree := tx.Bucket(treeBucket)
-		id := uint64(rootID)
-		if path != "/" {
-			r, _, ok := look(tree, path)
-			switch {
-			case !ok:
-				return fmt.Errorf("%s: %w", path, store.ErrNotFound)
-			case !r.dir:
-				return fmt.Errorf("%s: %w", path, store.ErrNotDirectory)
-			}
-			id = r.id
+	r, err := s.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	id := uint64(rootID)
+	if path != "/" {
+		d, _, ok := r.look(path)
+		switch {
+		case r.err != nil:
+			return nil, r.failure()
+		case !ok:
+			return nil, pathError{path, store.ErrNotFound}
+		case !d.dir:
+			return nil, pathError{path, store.ErrNotDirectory}
 		}
-		prefix := rowKey(id, opts.Prefix)
-		from := prefix
-		if after := rowKey(id, opts.After); bytes.Compare(after, from) > 0 {
-			from = after
+		id = d.id
+	}
+	from := rowKey(id, opts.After)
+	if !opts.Inclusive && opts.After != "" {
+		from += "\x00" // the next key
+	}
+	prefix := rowKey(id, opts.Prefix)
+	c := r.page(treeBucket, prefix, max(from, prefix), opts.Limit)
+	for len(list) < opts.Limit {
+		k, v, ok := c.next()
+		if !ok {
+			break
 		}
-		cursor := tree.Cursor()
-		k, v := cursor.Seek(from)
-		if !opts.Inclusive && opts.After != "" && k != nil && string(k[min(8, len(k)):]) == opts.After && bytes.HasPrefix(k, prefix) {
-			k, v = cursor.Next()
-		}
-		for ; k != nil && bytes.HasPrefix(k, prefix) && len(list) < opts.Limit; k, v = cursor.Next() {
-			list = append(list, parseRow(v).record(string(k[8:])))
-		}
-		return nil
-	})
-	return list, err
+		list = append(list, parseRow(v).record(k[8:]))
+	}
+	return list, r.failure()
 }
 
 // Put implements store.Store.
@@ -156,29 +166,28 @@ func (s *Store) Put(ctx context.Context, path store.Path, was store.Version, rec
 	var version store.Version
 	record.Value, effects = bytes.Clone(record.Value), own(effects)
 	err := s.change(ctx, len(record.Value)+len(path)+32*len(effects.Drops), func(t *txn) error {
-		dir, name, err := parentOf(t.tree, path)
+		dir, name, err := t.parentOf(path)
 		if err != nil {
 			return err
 		}
-		old, ok := get(t.tree, dir, name)
+		old, ok := t.row(dir, name)
 		switch {
 		case old.version != uint64(was):
-			return fmt.Errorf("%s: %w", path, store.ErrConflict)
+			return pathError{path, store.ErrConflict}
 		case ok && old.dir != record.Dir:
-			return fmt.Errorf("%s: %w", path, store.ErrIsDirectory)
+			return pathError{path, store.ErrIsDirectory}
 		}
 		r := row{dir: record.Dir, id: old.id, value: record.Value}
 		if err := t.effect(effects); err != nil {
 			return err
 		}
-		if r.version, err = t.next(); err != nil {
-			return err
-		}
+		r.version = t.next()
 		if r.dir && !ok {
 			r.id = r.version
 		}
 		version = store.Version(r.version)
-		return broken(t.tree.Put(rowKey(dir, name), r.bytes()))
+		t.put(treeBucket, rowKey(dir, name), r.bytes())
+		return nil
 	})
 	if err != nil {
 		return 0, err
@@ -190,38 +199,38 @@ func (s *Store) Put(ctx context.Context, path store.Path, was store.Version, rec
 func (s *Store) Remove(ctx context.Context, path store.Path, was store.Version, effects store.Effects) error {
 	effects = own(effects)
 	return s.change(ctx, 32*(1+len(effects.Drops)), func(t *txn) error {
-		r, key, ok := look(t.tree, path)
+		r, key, ok := t.look(path)
 		switch {
 		case !ok:
-			return fmt.Errorf("%s: %w", path, store.ErrNotFound)
+			return pathError{path, store.ErrNotFound}
 		case r.version != uint64(was):
-			return fmt.Errorf("%s: %w", path, store.ErrConflict)
-		case r.dir && !isEmpty(t.tree, r.id):
-			return fmt.Errorf("%s: %w", path, store.ErrNotEmpty)
+			return pathError{path, store.ErrConflict}
+		case r.dir && !t.isEmpty(r.id):
+			return pathError{path, store.ErrNotEmpty}
 		}
 		if err := t.effect(effects); err != nil {
 			return err
 		}
-		return broken(t.tree.Delete(key))
+		t.delete(treeBucket, key)
+		return nil
 	})
 }
 
 // RemoveTree implements store.Store.
 func (s *Store) RemoveTree(ctx context.Context, path store.Path, was store.Version) error {
 	return s.change(ctx, 64, func(t *txn) error {
-		r, key, ok := look(t.tree, path)
+		r, key, ok := t.look(path)
 		switch {
 		case !ok:
-			return fmt.Errorf("%s: %w", path, store.ErrNotFound)
+			return pathError{path, store.ErrNotFound}
 		case !r.dir:
-			return fmt.Errorf("%s: %w", path, store.ErrNotDirectory)
+			return pathError{path, store.ErrNotDirectory}
 		case r.version != uint64(was):
-			return fmt.Errorf("%s: %w", path, store.ErrConflict)
+			return pathError{path, store.ErrConflict}
 		}
-		if err := t.removed.Put(key64(r.id), nil); err != nil {
-			return broken(err)
-		}
-		return broken(t.tree.Delete(key))
+		t.put(removedBucket, string(key64(r.id)), nil)
+		t.delete(treeBucket, key)
+		return nil
 	})
 }
 
@@ -230,48 +239,42 @@ func (s *Store) Rename(ctx context.Context, from store.Path, was store.Version, 
 	var version store.Version
 	value, effects = bytes.Clone(value), own(effects)
 	err := s.change(ctx, len(value)+len(to)+64+32*len(effects.Drops), func(t *txn) error {
-		r, key, ok := look(t.tree, from)
+		r, key, ok := t.look(from)
 		switch {
 		case !ok:
-			return fmt.Errorf("%s: %w", from, store.ErrNotFound)
+			return pathError{from, store.ErrNotFound}
 		case r.version != uint64(was):
-			return fmt.Errorf("%s: %w", from, store.ErrConflict)
+			return pathError{from, store.ErrConflict}
 		case r.dir && (to == from || strings.HasPrefix(string(to), string(from)+"/")):
 			return fmt.Errorf("%s to %s: %w", from, to, store.ErrIntoItself)
 		}
-		dir, name, err := parentOf(t.tree, to)
+		dir, name, err := t.parentOf(to)
 		if err != nil {
 			return err
 		}
-		old, ok := get(t.tree, dir, name)
+		old, ok := t.row(dir, name)
 		switch {
 		case old.version != uint64(target):
-			return fmt.Errorf("%s: %w", to, store.ErrConflict)
+			return pathError{to, store.ErrConflict}
 		case ok && (old.dir || r.dir):
-			return fmt.Errorf("%s: %w", to, store.ErrIsDirectory)
+			return pathError{to, store.ErrIsDirectory}
 		}
 		if err := t.effect(effects); err != nil {
 			return err
 		}
-		r.value = bytes.Clone(r.value) // it does not outlive the change of its page
 		if value != nil {
 			r.value = value
 		}
-		if r.version, err = t.next(); err != nil {
-			return err
-		}
+		r.version = t.next()
 		version = store.Version(r.version)
 		moves := uint64(0)
-		if v := t.settings.Get([]byte(movesName)); v != nil {
+		if v := t.get(settingsBucket, []byte(movesName)); v != nil {
 			moves = binary.BigEndian.Uint64(v)
 		}
-		if err := t.settings.Put([]byte(movesName), key64(moves+1)); err != nil {
-			return broken(err)
-		}
-		if err := t.tree.Delete(key); err != nil {
-			return broken(err)
-		}
-		return broken(t.tree.Put(rowKey(dir, name), r.bytes()))
+		t.put(settingsBucket, movesName, key64(moves+1))
+		t.delete(treeBucket, key)
+		t.put(treeBucket, rowKey(dir, name), r.bytes())
+		return nil
 	})
 	if err != nil {
 		return 0, err
@@ -295,24 +298,17 @@ func (s *Store) Sweep(ctx context.Context, limit int) (store.Swept, error) {
 	var unread error
 	err := s.change(ctx, 64*limit, func(t *txn) error {
 		for done.Records < limit {
-			id, _ := t.removed.Cursor().First()
-			if id == nil {
+			id, ok := t.first(removedBucket)
+			if !ok {
 				return nil
 			}
-			id = bytes.Clone(id)
-			n, bad, err := s.sweepDir(t, id, limit-done.Records)
+			n, bad := s.sweepDir(t, id, limit-done.Records)
 			unread = errors.Join(unread, bad)
-			if err != nil {
-				return err
-			}
 			if done.Records += n; n == 0 { // it is empty
-				if err := t.removed.Delete(id); err != nil {
-					return broken(err)
-				}
+				t.delete(removedBucket, id)
 			}
 		}
-		id, _ := t.removed.Cursor().First()
-		done.More = id != nil
+		_, done.More = t.first(removedBucket)
 		return nil
 	})
 	if err != nil {
@@ -323,33 +319,33 @@ func (s *Store) Sweep(ctx context.Context, limit int) (store.Swept, error) {
 
 // sweepDir takes up to limit records out of a removed directory, and returns how many there were. unread names those
 // whose chunks are unknown.
-func (s *Store) sweepDir(t *txn, id []byte, limit int) (n int, unread, err error) {
-	var keys [][]byte
-	var drops []string
-	var below []uint64
-	cursor := t.tree.Cursor()
-	for k, v := cursor.Seek(id); bytes.HasPrefix(k, id) && len(keys) < limit; k, v = cursor.Next() {
-		r := parseRow(v)
-		if r.dir {
-			below = append(below, r.id)
-		} else {
-			fids, err := s.opts.FIDs(r.value)
-			if err != nil {
-				unread = errors.Join(unread, fmt.Errorf("removed record %x: its chunks stay where they are: %w", k, err))
-			}
-			drops = append(drops, fids...)
-		}
-		keys = append(keys, bytes.Clone(k))
+func (s *Store) sweepDir(t *txn, id string, limit int) (n int, unread error) {
+	var keys, fids []string
+	from := id
+	if strings.HasPrefix(t.floors.swept, id) {
+		from = t.floors.swept
 	}
-	for _, dir := range below {
-		if err := t.removed.Put(key64(dir), nil); err != nil {
-			return 0, unread, broken(err)
+	for c := t.seek(treeBucket, id, from); len(keys) < limit; {
+		k, v, ok := c.next()
+		if !ok {
+			break
 		}
+		r := parseRow(v)
+		keys = append(keys, k)
+		if r.dir {
+			t.put(removedBucket, string(key64(r.id)), nil)
+			continue
+		}
+		chunks, err := s.opts.FIDs(r.value)
+		if err != nil {
+			unread = errors.Join(unread, fmt.Errorf("removed record %x: its chunks stay where they are: %w", k, err))
+		}
+		fids = append(fids, chunks...)
 	}
 	for _, k := range keys {
-		if err := t.tree.Delete(k); err != nil {
-			return 0, unread, broken(err)
-		}
+		t.delete(treeBucket, k)
+		t.floors.swept = k
 	}
-	return len(keys), unread, t.addDrops(drops)
+	t.addDrops(fids)
+	return len(keys), unread
 }
