@@ -70,7 +70,7 @@ sim: ## run simulated clusters of the replication protocol under SIM_SEEDS (1000
 	$(GO) test -count=1 -run='Sim$$' ./replication -sim.seeds=$(SIM_SEEDS)
 
 .PHONY: chaos
-chaos: ## faults for CHAOS_MINUTES (10) each: masters under assign load, and replicated volumes; root adds cuts and full disks
+chaos: ## faults for CHAOS_MINUTES (10) each: masters under assign load, and replicated volumes, whose bits flip; root adds cuts and full disks
 	$(GO) test -count=1 -v -timeout=0 -parallel=1 -run='^Test(Leader|Follower|Masters?[A-Z]|Replicas)' ./internal/testcluster \
 		-chaos.kills=100 -chaos.pause=1m -chaos.minutes=$(CHAOS_MINUTES)
 

@@ -28,7 +28,7 @@ func (f *nodeFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.bind, "ip.bind", "", "The `address` to listen on, by default that of -ip; 0.0.0.0 listens on "+
 		"all interfaces.")
 	flags.StringVar(&f.whiteList, "whiteList", "", "A comma `list` of IP addresses and ranges (10.0.0.0/8) that may "+
-		"write and administrate; everybody may by default.")
+		"write and administrate, which the other masters and volume servers must; everybody may by default.")
 	flags.IntVar(&f.pulseSeconds, "pulseSeconds", 5, "The `seconds` between two heartbeats; the same on all servers.")
 	flags.IntVar(&f.idleSeconds, "idleTimeout", 30, "Close a connection after so many `seconds` without progress.")
 	f.profiles.register(flags)

@@ -10,9 +10,10 @@ import (
 	"weed/topology"
 )
 
-// drains are the servers that are being emptied. They are known to the leader of a term only: whoever wants a
-// server drained asks for it again and again until it is empty.
+// drains are the servers that are being emptied, those of the records: a new leader goes on with them.
 type drains struct {
+	changing sync.Mutex // held while it is decided whether a server is one of them
+
 	mu      sync.Mutex
 	servers map[state.ServerID]map[blob.VolumeID]string // why volumes can't be moved now
 }
@@ -70,7 +71,7 @@ func (t *term) startDrains() {
 			if !served(v) || t.copies.of(v.ID) != nil || !load.mayRead(v.Primary) {
 				continue
 			}
-			plan, err := t.reserveCopy(v, server, true, "")
+			plan, err := t.reserveMove(v, server, true)
 			t.drains.note(server, v.ID, err)
 			if err == nil {
 				t.startCopying(&copying{id: v.ID, to: state.ServerID(plan.Servers[0].URL), from: server, why: forDrain, plan: plan})
@@ -79,20 +80,93 @@ func (t *term) startDrains() {
 	}
 }
 
+// reserveMove is reserveCopy for a volume that is to leave a server. Best is one that holds a copy which is no member's,
+// such as one that the leader before has begun.
+func (t *term) reserveMove(v *state.Volume, from state.ServerID, bounded bool) (*topology.Reservation, error) {
+	load, now := t.copyingLoad(), t.deps.Now()
+	copies := slices.DeleteFunc(fitting(v.Layout, t.tree.Strays(v.ID)), func(s topology.Stray) bool {
+		server := state.ServerID(s.At.URL)
+		return s.Info.CopyEpoch > v.Epoch || slices.Contains(v.Members, server) || t.copies.avoids(v.ID, server, now) ||
+			bounded && load.of[server] >= maxServerCopyings
+	})
+	if len(copies) > 0 {
+		plan, err := t.tree.ReserveCopy(groupOf(v).Key, t.placesOf(v, from), func(url string) bool {
+			return !slices.ContainsFunc(copies, func(s topology.Stray) bool { return s.At.URL == url })
+		})
+		if err == nil {
+			return plan, nil
+		}
+	}
+	return t.reserveCopy(v, from, bounded, "")
+}
+
 // drain begins to empty a server. It fails with errNoRoom when not all of its volumes have a place elsewhere.
 func (t *term) drain(server state.ServerID) error {
+	t.drains.changing.Lock()
+	defer t.drains.changing.Unlock()
 	if t.tree.Draining(string(server)) {
 		return nil
 	}
 	t.tree.Drain(string(server), true)
-	if err := t.checkRoom(server); err != nil {
-		t.tree.Drain(string(server), false)
-		return err
+	err := t.checkRoom(server)
+	if err == nil {
+		err = t.recordDrain(server, true)
 	}
-	t.drains.set(server, true)
-	t.log.Info("a server is being emptied", "server", string(server), "volumes", t.machine.View().VolumeCountOn(server))
-	kick(t.copies.due)
+	if err != nil {
+		t.tree.Drain(string(server), false)
+	}
+	t.followDrains()
+	return err
+}
+
+// endDrain takes it back that a server is to be emptied. What has been moved stays where it is.
+func (t *term) endDrain(server state.ServerID) error {
+	t.drains.changing.Lock()
+	defer t.drains.changing.Unlock()
+	err := t.recordDrain(server, false)
+	t.followDrains()
+	return err
+}
+
+func (t *term) recordDrain(server state.ServerID, on bool) error {
+	if _, err := propose(t.ctx, t.store, state.SetDraining(server, on)); err != nil {
+		return fmt.Errorf("record whether server %s is to be emptied: %w", server, err)
+	}
 	return nil
+}
+
+// syncDrains has those servers emptied, and no others, of which the records say so.
+func (t *term) syncDrains() {
+	t.drains.changing.Lock()
+	defer t.drains.changing.Unlock()
+	t.followDrains()
+}
+
+// followDrains is syncDrains for who holds t.drains.changing.
+func (t *term) followDrains() {
+	view := t.machine.View()
+	wanted, known := view.Draining(), t.drains.all()
+	for _, server := range wanted {
+		if _, is := slices.BinarySearch(known, server); !is {
+			t.tree.Drain(string(server), true)
+			t.drains.set(server, true)
+			t.log.Info("a server is being emptied", "server", string(server), "volumes", view.VolumeCountOn(server))
+			kick(t.copies.due)
+		}
+	}
+	for _, server := range known {
+		if _, is := slices.BinarySearch(wanted, server); is {
+			continue
+		}
+		t.drains.set(server, false)
+		t.tree.Drain(string(server), false)
+		for _, c := range t.copies.all() {
+			if c.why == forDrain && c.from == server {
+				c.give()
+			}
+		}
+		t.log.Info("a server is no longer being emptied", "server", string(server))
+	}
 }
 
 // checkRoom tries whether all volumes of a server have a place elsewhere.
@@ -110,7 +184,7 @@ func (t *term) checkRoom(server state.ServerID) error {
 			continue
 		}
 		all++
-		plan, err := t.reserveCopy(v, server, false, "")
+		plan, err := t.reserveMove(v, server, false)
 		if err == nil {
 			plans = append(plans, plan)
 			continue
@@ -124,18 +198,6 @@ func (t *term) checkRoom(server state.ServerID) error {
 	}
 	return fmt.Errorf("%w for %d of the %d volumes on %s, such as volume %d of replication %s: add servers or slots", errNoRoom,
 		n, all, server, homeless.ID, homeless.Placement)
-}
-
-// endDrain takes it back that a server is to be emptied. What has been moved stays where it is.
-func (t *term) endDrain(server state.ServerID) {
-	t.drains.set(server, false)
-	t.tree.Drain(string(server), false)
-	for _, c := range t.copies.all() {
-		if c.why == forDrain && c.from == server {
-			c.give()
-		}
-	}
-	t.log.Info("a server is no longer being emptied", "server", string(server))
 }
 
 // drainReport is how far the emptying of a server is.

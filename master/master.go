@@ -179,7 +179,7 @@ func (m *Master) Run(ctx context.Context) (err error) {
 	}
 	addr := ln.Addr().String()
 	m.addr.Store(&addr)
-	mux := httpx.SplitRaft(ln, m.cfg.IdleTimeout, m.log)
+	mux := httpx.SplitRaft(ln, m.cfg.IdleTimeout, m.cfg.Guard, m.log)
 	defer func() { err = errors.Join(err, mux.Close()) }()
 
 	calls, endCalls := context.WithCancel(context.Background())

@@ -188,7 +188,10 @@ func (t *term) serveDrain(ctx *fasthttp.RequestCtx) {
 	}
 	switch undo := param(ctx, "undo"); undo {
 	case "true":
-		t.endDrain(server)
+		if err := t.endDrain(server); err != nil {
+			t.fail(ctx, err)
+			return
+		}
 	case "", "false":
 		t.awaitServers()
 		if err := t.drain(server); err != nil {

@@ -96,6 +96,7 @@ func (t *term) followRecords(seen *state.View) {
 			}
 			t.sync(after.ID)
 		}
+		t.syncDrains()
 		seen = view
 		select {
 		case <-changed:

@@ -77,6 +77,7 @@ func (m *Master) newTerm(parent context.Context, number uint64) *term {
 	t.keys = newKeyLease(t.ctx, &t.jobs, m.machine, m.store)
 	t.copies = newCopyings()
 	t.copies.steps.jobs = &t.jobs
+	t.syncDrains()
 	t.growths.jobs, t.deletions.jobs, t.renewals.jobs = &t.jobs, &t.jobs, &t.jobs
 	t.jobs.start(t.keepLease)
 	t.jobs.start(t.expireServers)

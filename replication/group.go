@@ -166,7 +166,8 @@ func (g *Group) inSync() bool {
 	case Primary:
 		return g.active && !g.failed
 	case Follower:
-		return g.aligned && g.begun && min(g.committed, g.persisted) >= g.serveFrom && !g.failed
+		// What is committed ends with a record: where it does not here, what came from another copy is damaged.
+		return g.aligned && g.begun && min(g.committed, g.persisted) >= g.serveFrom && g.whole >= g.committed && !g.failed
 	}
 	return false
 }
@@ -362,7 +363,8 @@ func (g *Group) Failed(now Instant) []Effect {
 }
 
 // Whole tells the group where the last whole record of its log ends, after EffectWrite and EffectCut. What is behind that
-// has not been acknowledged by anybody: a primary does not build on it.
+// has not been acknowledged by anybody: a primary does not build on it, and a follower that has no record there although it
+// is committed is not in sync.
 func (g *Group) Whole(offset int64) { g.whole = offset }
 
 // Recovered tells the group that a log that had failed can be written again, and how long it is. It matters once

@@ -87,6 +87,9 @@ func (g *Group) watch(now Instant) {
 		return
 	}
 	if !g.complete() {
+		if g.failed && g.role == Follower { // the epoch waits for its log
+			g.resign(now)
+		}
 		return
 	}
 	if g.joined {

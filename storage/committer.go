@@ -302,7 +302,8 @@ func (c *committer) accept(batch []*operation) (end int64) {
 		if c.v.superblock.Version == Version3 {
 			op.needle.AppendAtNs = at
 		}
-		op.entry = idxEntry{key: op.needle.Key, offset: uint32(end / needleAlignment), size: int32(op.rec.size)}
+		op.entry = idxEntry{key: op.needle.Key, offset: uint32(end / needleAlignment), size: int32(op.rec.size),
+			rest: op.rec.restSum()}
 		if op.delete {
 			op.entry.size = tombstoneSize
 		}
@@ -500,7 +501,12 @@ func (c *committer) flushIdx() {
 	if c.idx.err != nil {
 		return
 	}
-	if err := c.idx.flush(); err != nil {
+	was := c.idx.late
+	if err := c.idx.flush(); err != nil && c.idx.late {
+		if !was {
+			c.v.cfg.Logger.Warn("index file waits for room on the disk", "volume", c.v.id, "error", err)
+		}
+	} else if err != nil {
 		c.v.cfg.Logger.Error("index file is not written any more; the next start completes it", "volume", c.v.id, "error", err)
 	}
 }

@@ -97,7 +97,7 @@ func TestCompact(t *testing.T) {
 // checkFound scrubs a volume that must be whole.
 func checkFound(t *testing.T, v *Volume) {
 	t.Helper()
-	err := v.Scrub(v.SizeBytes(), nil, func(d Damage) bool { t.Errorf("damage: %+v", d); return false }, func(int64) {})
+	err := v.Scrub(v.SizeBytes(), nil, func(d Damage) bool { t.Errorf("damage: %+v", d); return false }, nil, func(int64) {})
 	if err != nil {
 		t.Error(err)
 	}

@@ -83,7 +83,7 @@ func (x *compaction) begin() (already bool, err error) {
 			return false, err
 		}
 	}
-	if err := c.idx.flush(); err != nil {
+	if _, err := c.mendIdx(); err != nil {
 		return false, err
 	}
 	x.entries = io.NewSectionReader(c.idx.f, 0, c.idx.at)

@@ -22,6 +22,7 @@ type idxEntry struct {
 	key    blob.Key
 	offset uint32 // in units of needleAlignment
 	size   int32  // the needle's size field, or tombstoneSize
+	rest   uint32 // checksum of the record but for its data, see restSum; 0: not known. It is not in the file
 }
 
 // deleted covers every form that writers of this format have used: size -1, with or without the
@@ -60,6 +61,7 @@ type idxCheck struct {
 	// looseBytes is the length of the file's head that another program wrote: its entries may come in any
 	// order. Together they cover the log up to looseLength. unknownLength: all of the file is such.
 	looseBytes, looseLength int64
+	sums                    *sumCheck // may be nil
 }
 
 // unknownLength is a looseBytes that no file reaches.
@@ -95,17 +97,30 @@ func loadIdx(f vfs.File, check idxCheck, apply func(idxEntry)) (idxLoad, error) 
 			}
 			return load, fmt.Errorf("read %s at byte %d: %w", f.Name(), at, err)
 		}
-		for i := 0; i < n; i += idxEntrySize {
-			e := parseIdxEntry(buf[i:])
-			if !load.accept(e, &check) {
+		for i := 0; i < n; i += sumBlockBytes {
+			if !load.block(buf[i:min(i+sumBlockBytes, n)], at+int64(i), &check, apply) {
 				load.rejected = true
 				return load, nil
 			}
-			apply(e)
 		}
 		at += int64(n)
 	}
 	return load, nil
+}
+
+// block takes in the entries of a block that begins at an offset of the file; false says that one can't be right.
+func (l *idxLoad) block(entries []byte, at int64, check *idxCheck, apply func(idxEntry)) bool {
+	check.sums.check(entries, at, check, l.logEnd)
+	for i := 0; i < len(entries); i += idxEntrySize {
+		e := parseIdxEntry(entries[i:])
+		if !l.accept(e, check) {
+			check.sums.loaded(entries[:i], at)
+			return false
+		}
+		apply(e)
+	}
+	check.sums.loaded(entries, at)
+	return true
 }
 
 // accept judges one entry and, if it is good, moves the ends behind it.
@@ -136,11 +151,14 @@ func (l *idxLoad) accept(e idxEntry, check *idxCheck) bool {
 	return true
 }
 
+// maxIdxWaiting bounds the bytes of entries that wait for room on a full disk.
+const maxIdxWaiting = 4 << 20
+
 // idxFlushBytes is how much an idxWriter gathers before it writes.
 const idxFlushBytes = 64 << 10
 
 // idxWriter appends entries to an `.idx` file. The file is derived, so an error is not fatal: the writer
-// remembers it and writes no more, and the next open completes the file from the log.
+// remembers it and writes no more, and the next open completes the file from the log. For room on a full disk it waits.
 type idxWriter struct {
 	f     vfs.File
 	at    int64 // length of the file
@@ -148,6 +166,8 @@ type idxWriter struct {
 	off   bool  // the file can't be written, and nothing is
 	buf   []byte
 	err   error
+	late  bool  // the disk is full, and buf waits
+	sums  *sums // may be nil
 }
 
 func (w *idxWriter) add(e idxEntry) {
@@ -155,6 +175,9 @@ func (w *idxWriter) add(e idxEntry) {
 		return
 	}
 	w.buf = e.appendTo(w.buf)
+	if w.sums != nil {
+		w.sums.add(e)
+	}
 	if len(w.buf) >= idxFlushBytes {
 		w.flush() //nolint:errcheck // the error is kept
 	}
@@ -163,14 +186,27 @@ func (w *idxWriter) add(e idxEntry) {
 func (w *idxWriter) flush() error {
 	if w.err == nil && len(w.buf) > 0 {
 		w.dirty = true
-		if _, err := w.f.WriteAt(w.buf, w.at); err != nil {
-			w.err = fmt.Errorf("append to %s: %w", w.f.Name(), err)
-		} else {
+		_, err := w.f.WriteAt(w.buf, w.at)
+		if err = diskError(err); err != nil {
+			err = fmt.Errorf("append to %s: %w", w.f.Name(), err)
+		}
+		if w.late = errors.Is(err, ErrNoSpace) && len(w.buf) < maxIdxWaiting; w.late {
+			return err // the next call tries again
+		}
+		if w.err = err; err == nil {
 			w.at += int64(len(w.buf))
 		}
 		w.buf = w.buf[:0]
+		w.flushSums(false)
 	}
 	return w.err
+}
+
+// flushSums writes the sums of what the file has; part says that the last block is to be among them.
+func (w *idxWriter) flushSums(part bool) {
+	if w.err == nil && len(w.buf) == 0 && w.sums != nil {
+		w.sums.flush(part)
+	}
 }
 
 // truncate cuts the file, durably.
@@ -184,6 +220,17 @@ func (w *idxWriter) truncate(to int64) error {
 		return w.err
 	}
 	w.at, w.dirty = to, false
+	if w.sums == nil {
+		return nil
+	}
+	rest := make([]byte, to%sumBlockBytes)
+	if len(rest) > 0 {
+		if err := readFull(w.f, rest, to-int64(len(rest))); err != nil {
+			w.err = fmt.Errorf("read %s: %w", w.f.Name(), err)
+			return w.err
+		}
+	}
+	w.sums.cut(to/idxEntrySize, rest)
 	return nil
 }
 
@@ -203,5 +250,6 @@ func (w *idxWriter) sync() error {
 // close makes the file durable, closes it, and returns its length.
 func (w *idxWriter) close() (int64, error) {
 	err := w.sync()
+	w.flushSums(true)
 	return w.at, errors.Join(err, w.f.Close())
 }

@@ -68,6 +68,7 @@ type recovery struct {
 	v         *Volume
 	idx       vfs.File
 	idxWriter *idxWriter
+	sums      *sumCheck
 	durable   int64  // length of the log that the last clean shutdown vouches for
 	end       int64  // of the log, once known
 	lastNs    uint64 // timestamp of the last needle
@@ -192,6 +193,9 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 	case v.foreign:
 		check.looseBytes, check.looseLength = v.meta.Clean.IdxBytes, v.meta.Clean.DatBytes
 	}
+	r.sums = &sumCheck{sums: newSums(v.fs, v.base+".sum"), stored: readSums(v.fs, v.base+".sum"), dat: v.dat(),
+		version: v.superblock.Version, looseBytes: check.looseBytes}
+	check.sums = r.sums
 	loader := index.NewLoader()
 	load, err := loadIdx(r.idx, check, func(e idxEntry) { e.loadInto(loader) })
 	if err != nil {
@@ -242,6 +246,7 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 			return load, err
 		}
 	}
+	r.sums = &sumCheck{sums: newSums(v.fs, v.base+".sum")}
 	return idxLoad{logEnd: check.firstNeedle}, nil
 }
 
@@ -294,7 +299,14 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 		}
 		v.apply(e)
 		if good { // the gap that others leave makes the next start look again
+			if s := r.idxWriter.sums; s != nil && !v.foreign {
+				e.rest = scanner.rest(rec.offset, rec.length)
+				s.doubt()
+			}
 			r.idxWriter.add(e)
+		} else {
+			r.idxWriter.sums = nil
+			v.sums.Store(nil)
 		}
 	})
 	if err != nil {
@@ -337,9 +349,12 @@ func (v *Volume) cookieOf(key blob.Key) (cookie blob.Cookie, ok bool, err error)
 
 // openIdxWriter cuts what can't be believed off the index file and goes on from there.
 func (r *recovery) openIdxWriter(goodBytes int64) {
-	w := &idxWriter{f: r.idx, at: goodBytes}
+	w := &idxWriter{f: r.idx, at: goodBytes, sums: r.sums.sums}
 	r.idxWriter = w
+	r.v.sums.Store(w.sums)
 	if w.off = r.lost || r.v.readOnly.load()&CauseFiles != 0; w.off {
+		w.sums = nil
+		r.v.sums.Store(nil)
 		return
 	}
 	w.dirty = r.v.meta.Clean == nil || r.v.meta.Clean.IdxBytes != goodBytes
@@ -352,6 +367,17 @@ func (r *recovery) openIdxWriter(goodBytes int64) {
 	}
 	if err != nil {
 		w.err = fmt.Errorf("cut %s: %w", r.idx.Name(), err)
+		return
+	}
+	for _, m := range r.sums.mended {
+		r.v.cfg.Logger.Warn("entries of the index file were damaged, and are mended", "volume", r.v.id, "offset", m.at)
+		if n := min(int64(len(m.entries)), goodBytes-m.at); n > 0 {
+			if _, err := r.idx.WriteAt(m.entries[:n], m.at); err != nil {
+				w.err = fmt.Errorf("mend %s: %w", r.idx.Name(), err)
+				return
+			}
+			w.dirty = true
+		}
 	}
 }
 

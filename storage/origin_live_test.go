@@ -302,7 +302,7 @@ func TestReplacedWhileScrubbed(t *testing.T) {
 				return replace(p)
 			}
 			return nil
-		}, func(d Damage) bool { t.Errorf("%s: damage %+v", what, d); return false }, func(int64) {})
+		}, func(d Damage) bool { t.Errorf("%s: damage %+v", what, d); return false }, nil, func(int64) {})
 		if !errors.Is(err, ErrCompacted) {
 			t.Errorf("%s: %v", what, err)
 		}

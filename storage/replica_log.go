@@ -89,7 +89,7 @@ func (c *committer) parse(b []byte, at int64) error {
 			return &CorruptError{c.v.dat().Name(), p.parsed, "what another copy has sent is no needle"}
 		}
 		if p.parsed+r.length > c.end {
-			return nil
+			return c.checkFront(&r)
 		}
 		var err error
 		if inside {
@@ -104,9 +104,31 @@ func (c *committer) parse(b []byte, at int64) error {
 		if r.size == 0 {
 			e.size = tombstoneSize
 		}
+		if inside {
+			e.rest = restSum(c.v.superblock.Version, b[p.parsed-at:][:r.length])
+		} else if rest, _, err := readRest(c.v.dat(), c.v.superblock.Version, p.parsed, nil); err == nil {
+			e.rest = known(Checksum(rest))
+		}
 		c.lastNs = max(c.lastNs, r.appendAtNs)
 		p.parsed += r.length
 		c.addTail(e, p.parsed)
+	}
+	return nil
+}
+
+// checkFront checks a record of which more is to come: one with sizes that do not fit each other would be waited for
+// in vain.
+func (c *committer) checkFront(r *logRecord) error {
+	var b [needleHeaderSize + 4]byte
+	if c.v.superblock.Version == Version1 || r.size == 0 || c.end-r.offset < int64(len(b)) {
+		return nil
+	}
+	if err := readFull(c.v.dat(), b[:], r.offset); err != nil {
+		return err
+	}
+	dataSize, err := splitBody(b[needleHeaderSize:], int64(r.size))
+	if err != nil || int64(r.size)-4-dataSize > maxAttributesLength {
+		return &CorruptError{c.v.dat().Name(), r.offset, "what another copy has sent has sizes that do not fit"}
 	}
 	return nil
 }
@@ -235,7 +257,10 @@ func (l *Log) Cut(to int64) error {
 
 // Flush writes what the index file lacks of what is published. It is to be called now and then: it bounds what the
 // start after a kill reads of the log.
-func (l *Log) Flush() { l.c.flushIdx() }
+func (l *Log) Flush() {
+	l.c.flushIdx()
+	l.c.idx.flushSums(true)
+}
 
 // Save keeps what the replicator must know after a restart, durably. elsewhere says that other servers hold all that
 // was acknowledged, too, so that a log whose end a power cut has torn may lose that end: see FORMAT.md.

@@ -13,7 +13,7 @@ import (
 // index, and in what a clean shutdown vouched for.
 func (c *committer) rewind(to int64) error {
 	v := c.v
-	if err := c.idx.flush(); err != nil {
+	if _, err := c.mendIdx(); err != nil {
 		return err
 	}
 	idxBytes, end, err := c.idxLengthAt(to)

@@ -30,12 +30,14 @@ type Pace func(n int) error
 //
 // found is called for each damage in order. It returns true if it has mended the record that begins there (see
 // Mend), which is looked at again.
+// rests, which may be nil, is called for each run of records of which the sum of what is no data is not known, or is
+// not that of the bytes that are there (see RestBlock).
 // reached is told how far the scrub has come. What it meets that has expired counts as deleted in Status from then on.
-// Errors are those of pace, ErrCompacted when the log is replaced meanwhile,
-// or ErrClosed; a read that fails is damage.
-func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), reached func(offset int64)) error {
+// Errors are those of pace, ErrCompacted when the log is replaced meanwhile, or ErrClosed; a read that fails is damage.
+func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), rests func(RestBlock), reached func(offset int64)) error {
 	s := newScrub(v, end, pace)
 	defer s.stop()
+	s.run.off = s.run.off || rests == nil
 	for at := v.superblock.Length(); at < end; {
 		next, damage, err := s.look(at)
 		if err == nil && damage != nil && v.dat() != s.file.File {
@@ -51,6 +53,13 @@ func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), r
 		if err != nil {
 			return v.closedError(err)
 		}
+		if b, over := s.run.pass(s, at, next, damage == nil); over && (b.Sum != b.Here || b.Doubted) {
+			if v.dat() != s.file.File {
+				return fmt.Errorf("volume %d: %w", v.id, ErrCompacted)
+			}
+			rests(b)
+			s.scanner.n = 0
+		}
 		at = next
 		reached(at)
 	}
@@ -61,6 +70,40 @@ func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), r
 	return nil
 }
 
+// restRun is the run of records that a scrub is in.
+type restRun struct {
+	RestBlock
+	off    bool // it is not known any more where runs begin
+	broken bool // a record in it is damaged
+}
+
+// pass takes in the record between two offsets. over says that the run ends with it, and is to be judged.
+func (run *restRun) pass(s *scrub, at, next int64, good bool) (b RestBlock, over bool) {
+	switch {
+	case run.off:
+		return b, false
+	case !good && !s.lengthKnown:
+		run.off = true
+		return b, false
+	}
+	if run.Records == 0 {
+		run.Offset, run.Here, run.broken = at, firstRest, false
+	}
+	run.Records++
+	run.broken = run.broken || !good
+	if good {
+		run.Here = foldRest(run.Here, s.scanner.rest(at, next-at))
+	}
+	if run.Records < sumRecords && next < s.end {
+		return b, false
+	}
+	run.Length = next - run.Offset
+	b, over = run.RestBlock, !run.broken && run.Here != 0
+	b.Sum, b.Doubted = s.v.restKnown(&b)
+	run.Number, run.Records = run.Number+1, 0
+	return b, over
+}
+
 // scrub is one pass over a log.
 type scrub struct {
 	v       *Volume
@@ -69,6 +112,9 @@ type scrub struct {
 	scanner *logScanner
 	now     time.Time
 	expired uint64 // bytes of live needles whose time is over
+	run     restRun
+	// lengthKnown says of a damage that it is of one record.
+	lengthKnown bool
 
 	// The live needles in the order of the log, and the first one that was not passed yet.
 	next func() (blob.Key, index.Location, bool)
@@ -82,6 +128,7 @@ func newScrub(v *Volume, end int64, pace Pace) *scrub {
 	c := v.content.Load()
 	s := &scrub{v: v, end: end, now: v.cfg.Now(), file: &coldFile{File: c.dat, pace: pace}}
 	s.scanner = newLogScanner(s.file, v.superblock.Version, end)
+	s.run.off = v.foreign || v.sums.Load() == nil
 	s.next, s.stop = iter.Pull2(c.index.ByOffset(0, uint64(end/needleAlignment)))
 	s.key, s.live, s.more = s.next()
 	return s
@@ -108,6 +155,7 @@ func (s *scrub) look(at int64) (next int64, damage *Damage, err error) {
 		return at, nil, err
 	}
 	live := s.liveAt(at)
+	s.lengthKnown = false
 	switch {
 	case err != nil:
 		return s.damagedUntilLive(at, err.Error())
@@ -122,6 +170,7 @@ func (s *scrub) look(at int64) (next int64, damage *Damage, err error) {
 		case err != nil || !known || r.length > s.end-at:
 			return s.damagedUntilLive(at, "no valid needle here")
 		}
+		s.lengthKnown = true
 		return at + r.length, &Damage{Offset: at, Length: r.length, Reason: "no valid needle here"}, nil
 	case live == at && s.more && (r.key != s.key || r.size != Size(s.live.Size)):
 		return s.damagedUntilLive(at, errOther.Error())

@@ -24,7 +24,7 @@ func scrubbed(t *testing.T, v *Volume, mend func(Damage) bool) []Damage {
 	err := v.Scrub(v.SizeBytes(), nil, func(d Damage) bool {
 		all = append(all, d)
 		return mend != nil && mend(d)
-	}, func(offset int64) { reached = offset })
+	}, nil, func(offset int64) { reached = offset })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,7 +385,7 @@ func TestScrubBesideAppends(t *testing.T) {
 			found++
 			_, err := v.Mend(d.Offset, end, source)
 			return err == nil
-		}, func(int64) {})
+		}, nil, func(int64) {})
 		if err != nil || found != 1 {
 			t.Fatalf("round %d: found %d: %v", i, found, err)
 		}
@@ -409,13 +409,13 @@ func TestScrubKeepsPace(t *testing.T) {
 		}
 		return nil
 	}
-	err := v[0].Scrub(v[0].SizeBytes(), pace, func(d Damage) bool { t.Errorf("found %+v", d); return false }, func(int64) {})
+	err := v[0].Scrub(v[0].SizeBytes(), pace, func(d Damage) bool { t.Errorf("found %+v", d); return false }, nil, func(int64) {})
 	if !errors.Is(err, stop) {
 		t.Errorf("not stopped: %v", err)
 	}
 	read = 0
 	pace = func(n int) error { read += n; return nil }
-	if err := v[0].Scrub(v[0].SizeBytes(), pace, nil, func(int64) {}); err != nil {
+	if err := v[0].Scrub(v[0].SizeBytes(), pace, nil, nil, func(int64) {}); err != nil {
 		t.Fatal(err)
 	}
 	if size := int(v[0].SizeBytes()); read < size-16 || read > 2*size {

@@ -45,7 +45,7 @@ func (s *successor) create() error {
 	if err != nil {
 		return err
 	}
-	s.idx = &idxWriter{f: idx, dirty: true}
+	s.idx = &idxWriter{f: idx, dirty: true, sums: newSums(v.fs, "")}
 	return nil
 }
 
@@ -129,6 +129,8 @@ func (s *successor) install() {
 	c.syncMu.Lock()
 	c.dirty.Store(false)
 	c.syncMu.Unlock()
+	s.idx.sums.keepAs(v.base + ".sum")
+	v.sums.Store(s.idx.sums)
 	c.idx, c.end, c.uncut, s.installed = s.idx, s.end, false, true
 	// The old log is closed when the last reader has let go of it, by the collector.
 	_ = old.f.Close() // nobody needs what is in it

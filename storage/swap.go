@@ -72,6 +72,9 @@ func finishSwap(fsys vfs.FS, base string) error {
 	if err := fsys.SyncDir(path.Dir(base)); err != nil {
 		return err
 	}
+	if err := ignoreMissing(fsys.Remove(base + ".sum")); err != nil { // it is about the old ones
+		return err
+	}
 	if err := fsys.Remove(base + swapExtension); err != nil {
 		return err
 	}

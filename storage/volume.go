@@ -27,6 +27,7 @@ type Volume struct {
 	compacting atomic.Bool
 	resets     atomic.Uint64 // calls of Log.Reset that may have taken blobs away
 	committer  *committer
+	sums       atomic.Pointer[sums] // of the log and its index file
 	readOnly   causes
 	foreign    bool                      // made by another program
 	noRoom     atomic.Pointer[vfs.Usage] // of the disk when it had no room for an append, which Store.CheckSpace has not seen yet
@@ -210,7 +211,7 @@ func (v *Volume) remove() error {
 }
 
 // sideExtensions are those of the files that a volume has besides its log.
-var sideExtensions = []string{".idx", ".meta", ".vif", ".dat.tmp", ".meta.tmp", ".idx.tmp", ".cpd", ".cpx"}
+var sideExtensions = []string{".idx", ".sum", ".meta", ".vif", ".dat.tmp", ".meta.tmp", ".idx.tmp", ".cpd", ".cpx"}
 
 // createVolume makes the files of an empty volume, durably, and opens it. The `.dat` file appears under its
 // name only when it is whole, and last: a crash leaves no half volume.

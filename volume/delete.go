@@ -23,7 +23,10 @@ func (s *Server) delete(ctx *fasthttp.RequestCtx, path []byte) {
 	var b *storage.Blob
 	err := s.current(s.node.Replica(p.Volume), v, p.Key)
 	if err == nil {
-		b, err = v.Stat(p.Key, p.Cookie)
+		err = s.doHealed(v, &p, func() (err error) {
+			b, err = v.Stat(p.Key, p.Cookie)
+			return err
+		})
 	}
 	if err != nil {
 		s.failDelete(ctx, err)

@@ -49,8 +49,8 @@ func (s *Server) get(ctx *fasthttp.RequestCtx, path []byte) {
 	defer r.release()
 	copied := s.node.Replica(p.Volume)
 	c, ok, err := s.lookUp(r, copied, v, &p)
-	if ok && copied != nil && isDamage(err) {
-		if s.heal(v, p.Key) {
+	if ok && copied != nil && err != nil {
+		if s.healAfter(v, &p, err) {
 			c, ok, err = s.lookUp(r, copied, v, &p)
 		}
 		if ok && isDamage(err) && s.answerFromOther(ctx, copied) {

@@ -25,6 +25,8 @@ type decider struct {
 	*fakeMaster
 	mu      sync.Mutex
 	inForce wire.VolumeConfig
+	asleep  bool // it decides nothing
+	keeps   bool // it leaves nobody out, so that a machine that is too busy for leases does no harm
 }
 
 func (d *decider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -39,6 +41,10 @@ func (d *decider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.asleep || d.keeps && len(asked.Members) < len(d.inForce.Members) {
+		http.Error(w, "asleep", http.StatusServiceUnavailable)
+		return
+	}
 	if asked.Epoch == d.inForce.Epoch+1 {
 		asked.Copies = d.inForce.Copies
 		d.inForce = asked
@@ -51,6 +57,7 @@ func (d *decider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type twins struct {
 	t     *testing.T
 	nodes [2]*node
+	by    *decider
 	dirs  [2]string
 	cfg   [2]func(*Config)
 }
@@ -68,13 +75,13 @@ func pairUp(t *testing.T, change func(*Config)) *twins {
 // pairUpWith starts the servers, with a ttl of the volume.
 func pairUpWith(t *testing.T, ttl string, change func(i int, c *Config)) *twins {
 	t.Helper()
-	d := &decider{fakeMaster: newFakeMaster(t)}
+	d := &decider{fakeMaster: newFakeMaster(t), keeps: true}
 	front := httptest.NewServer(d)
 	t.Cleanup(front.Close)
 	d.reply = func(wire.Heartbeat) (wire.HeartbeatReply, int) {
 		return wire.HeartbeatReply{Leader: front.Listener.Addr().String()}, http.StatusOK
 	}
-	p := &twins{t: t}
+	p := &twins{t: t, by: d}
 	d.inForce = wire.VolumeConfig{ID: 3, Epoch: 1, Copies: 2}
 	for i := range p.nodes {
 		addr := freeport.Addr(t)
@@ -97,7 +104,42 @@ func pairUpWith(t *testing.T, ttl string, change func(i int, c *Config)) *twins 
 		b := p.nodes[1].get("/3,ff637037d6")
 		return a.StatusCode == 201 && b.StatusCode == 200
 	})
+	d.keep(false)
 	return p
+}
+
+// restart stops both servers, and starts them again after change was made to their files. Neither goes on alone.
+func (p *twins) restart(change func()) {
+	p.t.Helper()
+	p.by.sleep(true)
+	for _, n := range p.nodes {
+		n.stop()
+	}
+	change()
+	for i := range p.nodes {
+		p.nodes[i] = run(p.t, p.cfg[i])
+	}
+	p.by.sleep(false)
+	eventually(p.t, "both copies take part", func() bool {
+		for _, n := range p.nodes {
+			if r := n.node.Replica(3); r == nil || !r.Status().InSync || !r.Readable() {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func (d *decider) keep(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.keeps = on
+}
+
+func (d *decider) sleep(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asleep = on
 }
 
 func (p *twins) dat(i int) string { return filepath.Join(p.dirs[i], "3.dat") }

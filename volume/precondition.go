@@ -30,7 +30,7 @@ func (s *Server) write(ctx *fasthttp.RequestCtx, v *storage.Volume, p *blob.Path
 	if _, any := writeConditionsOf(&ctx.Request.Header); !any {
 		lock.RLock()
 		defer lock.RUnlock()
-		return do()
+		return s.doHealed(v, p, do)
 	}
 	lock.Lock()
 	defer lock.Unlock()
@@ -41,7 +41,16 @@ func (s *Server) write(ctx *fasthttp.RequestCtx, v *storage.Volume, p *blob.Path
 	if err != nil {
 		return err
 	}
-	return do()
+	return s.doHealed(v, p, do)
+}
+
+// doHealed does something with a blob, once more if it has failed for damage that was mended then.
+func (s *Server) doHealed(v *storage.Volume, p *blob.Path, do func() error) error {
+	err := do()
+	if s.healAfter(v, p, err) {
+		err = do()
+	}
+	return err
 }
 
 // writeConditionsOf gathers the conditional fields that count for a write; any is false when there are none.

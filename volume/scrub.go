@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -36,6 +37,11 @@ type scrubTarget interface {
 	scrubExtent(id blob.VolumeID) (v *storage.Volume, of string, end int64, err error)
 	// mend replaces the record at an offset by that of another copy.
 	mend(v *storage.Volume, offset, end int64) error
+	// mendRest mends a run of records of which the sum of what is no data is not known, or is not that of what is there.
+	mendRest(v *storage.Volume, b storage.RestBlock) (mended int, err error)
+	// compareSums compares the sums of runs of records with those of the other copies, and mends what most of these have
+	// otherwise. differs is called for what is not mended.
+	compareSums(v *storage.Volume, differs func(storage.RestBlock)) (mended int)
 	// healed is told that all of a volume is as it should be, after something of it was mended.
 	healed(v *storage.Volume, end int64)
 }
@@ -166,6 +172,13 @@ func (s *scrubber) pass(ctx context.Context, id blob.VolumeID) {
 	s.mu.Unlock()
 	var damaged []wire.DamagedRange
 	mended := 0
+	unmended := func(b storage.RestBlock, err error) {
+		s.found.Add(1)
+		s.logger.Error("a volume is damaged, and is not mended", "volume", v.ID(), "offset", b.Offset, "bytes", b.Length, "error", err)
+		if len(damaged) < maxDamagedListed {
+			damaged = append(damaged, wire.DamagedRange{Offset: b.Offset, Length: b.Length, Reason: err.Error()})
+		}
+	}
 	if err == nil {
 		err = v.Scrub(end, func(n int) error { return s.pace.wait(ctx, n) },
 			func(d storage.Damage) bool {
@@ -176,7 +189,20 @@ func (s *scrubber) pass(ctx context.Context, id blob.VolumeID) {
 					damaged = append(damaged, wire.DamagedRange{Offset: d.Offset, Length: d.Length, Reason: d.Reason})
 				}
 				return ok
+			},
+			func(b storage.RestBlock) {
+				n, err := s.target.mendRest(v, b)
+				if mended += n; err == nil {
+					return
+				}
+				unmended(b, err)
 			}, s.reached)
+	}
+	if err == nil {
+		err = s.mendIndex(v)
+	}
+	if err == nil {
+		mended += s.target.compareSums(v, func(b storage.RestBlock) { unmended(b, errRestsDiffer) })
 	}
 	if err == nil && generation(v.Origin()) != of {
 		err = errors.New("the log was compacted meanwhile, and is read again")
@@ -185,6 +211,17 @@ func (s *scrubber) pass(ctx context.Context, id blob.VolumeID) {
 	if err == nil && mended > 0 && len(damaged) == 0 {
 		s.target.healed(v, end)
 	}
+}
+
+// mendIndex mends a volume's index file, for which no other copy is needed.
+func (s *scrubber) mendIndex(v *storage.Volume) error {
+	n, err := v.MendIndexFile()
+	if err != nil {
+		return fmt.Errorf("index file: %w", err)
+	}
+	s.found.Add(uint64(n))
+	s.mended.Add(uint64(n))
+	return nil
 }
 
 func (s *scrubber) reached(offset int64) {

@@ -50,7 +50,11 @@ func (s *shelf) passes() []string {
 }
 
 func (s *shelf) mend(*storage.Volume, int64, int64) error { return errNoOtherCopy }
-func (s *shelf) healed(*storage.Volume, int64)            {}
+func (s *shelf) mendRest(*storage.Volume, storage.RestBlock) (int, error) {
+	return 0, nil
+}
+func (s *shelf) compareSums(*storage.Volume, func(storage.RestBlock)) int { return 0 }
+func (s *shelf) healed(*storage.Volume, int64)                            {}
 
 // threeVolumes is a disk with volumes 1 to 3 of about a MB.
 func threeVolumes(t *testing.T) *vfs.Mem {

@@ -29,10 +29,12 @@ type Server struct {
 	vacuum  *vacuumer
 	healing [64]sync.Mutex // of damaged blobs, by their place: readers of one wait for each other
 	links   *link.Links
-	node    *live.Node
-	plain   sync.Map // blob.VolumeID -> replication.Config of volumes of one copy, as the masters have them
-	pages   map[string]page
-	keys    keyLocks
+	// cookiePace bounds healCookie.
+	cookiePace allowance
+	node       *live.Node
+	plain      sync.Map // blob.VolumeID -> replication.Config of volumes of one copy, as the masters have them
+	pages      map[string]page
+	keys       keyLocks
 
 	deflating *semaphore.Weighted // bytes of content whose compressed form is in memory
 

@@ -30,6 +30,8 @@ func (s *Server) makePages() map[string]page {
 		wire.PathVolumeLog:      {s.getLog, get},
 		wire.PathVolumeNeedles:  {s.getNeedles, get},
 		wire.PathVolumeChecksum: {s.getChecksum, get},
+		wire.PathVolumeRests:    {s.getRests, get},
+		wire.PathVolumeSums:     {s.getSums, get},
 		wire.PathVolumeScrub:    {s.serveScrub, []string{fasthttp.MethodGet, fasthttp.MethodPost}},
 
 		wire.PathVolumeCopies:      {s.postCopies, post},

@@ -17,14 +17,16 @@ const maxPendingConns = 4096
 // A Mux shares one port between HTTP and Raft, told apart by a connection's first byte. It only peeks: both
 // sides accept plain *net.TCPConn, with every fast path of theirs.
 type Mux struct {
-	ln   net.Listener
-	idle time.Duration
-	log  *slog.Logger
-	http half
-	raft half
+	ln    net.Listener
+	idle  time.Duration
+	guard *Guard
+	log   *slog.Logger
+	http  half
+	raft  half
 
 	mu      sync.Mutex
 	pending map[net.Conn]struct{} // nil after the end
+	refused time.Time             // when one was logged last
 	open    int                   // halves that still accept
 	done    chan struct{}
 	wg      sync.WaitGroup
@@ -32,16 +34,16 @@ type Mux struct {
 }
 
 // SplitRaft takes over ln, which must be TCP, and sorts what it accepts. A connection that says nothing in
-// idleTimeout (0 = 30 s) is closed. Closing one listener refuses its kind from then on; when both are
+// idleTimeout (0 = 30 s) is closed, and so is one of Raft from an address that guard does not list. Closing one listener refuses its kind from then on; when both are
 // closed, or Close is called, so is ln. log may be nil.
-func SplitRaft(ln net.Listener, idleTimeout time.Duration, log *slog.Logger) *Mux {
+func SplitRaft(ln net.Listener, idleTimeout time.Duration, guard *Guard, log *slog.Logger) *Mux {
 	if idleTimeout <= 0 {
 		idleTimeout = defaultIdleTimeout
 	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	m := &Mux{ln: ln, idle: idleTimeout, log: log, pending: make(map[net.Conn]struct{}), open: 2, done: make(chan struct{})}
+	m := &Mux{ln: ln, idle: idleTimeout, guard: guard, log: log, pending: make(map[net.Conn]struct{}), open: 2, done: make(chan struct{})}
 	m.http.init(m)
 	m.raft.init(m)
 	m.wg.Go(m.accept)
@@ -117,10 +119,27 @@ func (m *Mux) sort(c *net.TCPConn) {
 	switch {
 	case err != nil || first == 0:
 		_ = c.Close()
+	case first < 0x20 && !m.guard.Listed(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()):
+		m.refuse(c)
 	case first < 0x20:
 		m.raft.offer(c)
 	default:
 		m.http.offer(c)
+	}
+}
+
+// refusals is how often at most it is logged that a connection was refused.
+const refusals = 10 * time.Second
+
+// refuse closes a connection of Raft from an address that may change nothing.
+func (m *Mux) refuse(c *net.TCPConn) {
+	_ = c.Close()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now := time.Now(); now.Sub(m.refused) >= refusals {
+		m.refused = now
+		m.log.Warn("a connection of Raft was refused: add the address to the server's -whiteList if it is a master's",
+			"from", c.RemoteAddr().String())
 	}
 }
 

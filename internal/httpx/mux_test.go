@@ -13,7 +13,7 @@ func TestMux(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := SplitRaft(ln, shortIdle, nil)
+	m := SplitRaft(ln, shortIdle, nil, nil)
 	t.Cleanup(func() { _ = m.Close() })
 	s := startOn(t, Config{Handler: hello}, m.HTTP())
 
@@ -74,7 +74,7 @@ func TestMuxFailsWithItsListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := SplitRaft(ln, 0, nil)
+	m := SplitRaft(ln, 0, nil, nil)
 	_ = ln.Close()
 	if err := New(Config{Handler: hello}).Serve(context.Background(), m.HTTP()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Serve: %v", err)
@@ -83,4 +83,31 @@ func TestMuxFailsWithItsListener(t *testing.T) {
 		t.Errorf("Accept: %v", err)
 	}
 	_ = m.Close()
+}
+
+// Raft changes things, so it is for listed addresses; HTTP is judged by request.
+func TestMuxRefusesRaftOfStrangers(t *testing.T) {
+	for list, listed := range map[string]bool{"10.0.0.0/8": false, "10.0.0.0/8, 127.0.0.1": true} {
+		ln, err := Listen("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		guard, err := ParseGuard(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := SplitRaft(ln, 0, guard, nil)
+		t.Cleanup(func() { _ = m.Close() })
+		s := startOn(t, Config{Handler: hello, Guard: guard}, m.HTTP())
+		raft := dial(t, s.addr).send(string(rune(RaftByte)) + "ping")
+		if listed {
+			nc, err := m.Raft().Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = nc.Close()
+		}
+		raft.wantClosed()
+		dial(t, s.addr).send(get).read("GET").want(t, 200)
+	}
 }

@@ -25,6 +25,10 @@ type nemesis struct {
 	heals   map[[2]*testcluster.Server]func()
 	faults  int
 	active  []fault
+	volumes []*blobs // whose copies may be damaged
+	flipped []*flips
+	damages int
+	looked  time.Time // at flipped
 	journal []string
 }
 
@@ -44,8 +48,17 @@ func (n *nemesis) run(length time.Duration) {
 	step := time.NewTicker(50 * time.Millisecond)
 	defer step.Stop()
 	next := time.Now().Add(time.Second)
+	flip := next
 	for end := time.Now().Add(length); time.Now().Before(end); <-step.C {
 		n.end(func(f fault) bool { return time.Now().After(f.until) })
+		if time.Since(n.looked) > mendStep {
+			n.looked = time.Now()
+			n.lookAtFlips()
+		}
+		if time.Now().After(flip) {
+			n.begin(n.flip)
+			flip = time.Now().Add(time.Duration(n.random.IntN(2000)) * time.Millisecond)
+		}
 		if time.Now().Before(next) || len(n.active) >= 2 {
 			continue
 		}
@@ -74,34 +87,46 @@ func (n *nemesis) heal() {
 	n.note("all faults are over")
 }
 
-// begin makes something happen.
-func (n *nemesis) begin() {
+// begin makes something happen: one of the kinds that are given, or else any.
+func (n *nemesis) begin(kinds ...func(*testcluster.Server) (string, func())) {
 	servers := n.c.Volumes
-	if n.random.IntN(6) == 0 {
+	if n.random.IntN(6) == 0 && len(kinds) == 0 {
 		servers = n.c.Masters
 	}
 	victim := servers[n.random.IntN(len(servers))]
-	kinds := []func(*testcluster.Server) (string, func()){n.kill, n.kill, n.term, n.pause, n.pause}
-	if n.ground.cut != nil {
-		kinds = append(kinds, n.cutOff, n.cutOff, n.cutPair, n.cutOneWay, n.deafen, n.slow)
-	}
-	if n.small != nil {
-		kinds = append(kinds, n.fillUp)
-	}
-	if n.random.IntN(12) == 0 {
-		kinds = append(kinds[:0], n.killAll)
+	if len(kinds) == 0 {
+		kinds = n.kinds()
 	}
 	length := time.Duration(n.random.IntN(1500)) * time.Millisecond
 	if n.random.IntN(2) == 0 { // so long that those who are left go on without it
 		length += time.Duration(2000+n.random.IntN(6000)) * time.Millisecond
 	}
 	name, undo := kinds[n.random.IntN(len(kinds))](victim)
-	if undo == nil {
+	if name == "" {
 		return // nothing can happen to it now
 	}
 	n.faults++
+	if undo == nil {
+		n.note("%s", name)
+		return
+	}
 	n.note("%s, for %v", name, length)
 	n.active = append(n.active, fault{name, time.Now().Add(length), undo})
+}
+
+// kinds returns what can happen, what is to happen more often several times.
+func (n *nemesis) kinds() []func(*testcluster.Server) (string, func()) {
+	if n.random.IntN(12) == 0 {
+		return []func(*testcluster.Server) (string, func()){n.killAll}
+	}
+	kinds := []func(*testcluster.Server) (string, func()){n.kill, n.kill, n.term, n.pause, n.pause, n.flipAndKill, n.flipAndKill}
+	if n.ground.cut != nil {
+		kinds = append(kinds, n.cutOff, n.cutOff, n.cutPair, n.cutOneWay, n.deafen, n.slow)
+	}
+	if n.small != nil {
+		kinds = append(kinds, n.fillUp)
+	}
+	return kinds
 }
 
 // take reserves a process, which only one fault happens to at a time. Of the masters a majority stays.

@@ -131,13 +131,19 @@ func (p *Process) Resume() {
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Wait waits until the process has ended by itself and returns its exit code; -1 means by a signal.
+// Wait waits until the process has ended by itself and returns its exit code; -1 means by a signal. One that does not end
+// fails the test, and says why in its log.
 func (p *Process) Wait() int {
 	p.t.Helper()
 	select {
 	case <-p.done:
 		return p.cmd.ProcessState.ExitCode()
 	case <-time.After(Patience):
+		p.Signal(syscall.SIGQUIT) // its log tells what its goroutines wait for
+		select {
+		case <-p.done:
+		case <-time.After(Patience):
+		}
 		p.t.Fatalf("weed %s does not end", strings.Join(p.args, " "))
 		return 0
 	}

@@ -60,6 +60,12 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 	if seed%2 == 1 {
 		repairDelay = "3s" // copies are made again elsewhere while faults happen
 	}
+	// A copy that is damaged can't be compacted, and one that is compacted otherwise than the others can't be mended from
+	// them: one or the other happens.
+	flips, garbage := seed%3 != 0, "0.3"
+	if flips {
+		garbage = "1" // no vacuum
+	}
 	g := newGround(t)
 	c := testcluster.New(t)
 	var places []testcluster.Place
@@ -69,13 +75,13 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 		places, list = append(places, at), append(list, at.Addr)
 	}
 	for _, at := range places {
-		c.StartMasterAt(at, "-peers="+strings.Join(list, ","), "-repairDelay="+repairDelay)
+		c.StartMasterAt(at, "-peers="+strings.Join(list, ","), "-repairDelay="+repairDelay, "-garbageThreshold="+garbage)
 	}
 	c.WaitLeader(c.Masters...)
 	n := &nemesis{t: t, c: c, ground: g, random: random, down: make(map[*testcluster.Server]bool),
 		lost: make(map[[2]*testcluster.Server]int), heals: make(map[[2]*testcluster.Server]func())}
 	for i := range chaosServers {
-		flags := []string{"-fsync=" + fsync, "-max=20"}
+		flags := []string{"-fsync=" + fsync, "-max=20", "-scrubMBps=1000"}
 		if i == 0 && g.disk != "" {
 			flags = append(flags, "-dir="+g.disk)
 		}
@@ -89,6 +95,9 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 	l := &registerLoad{t: t, c: c}
 	for i, replication := range []string{"001", "002", "001", "002"} {
 		l.volumes = append(l.volumes, newBlobs(t, c, fmt.Sprintf("c%d", i), replication))
+	}
+	if flips {
+		n.volumes = l.volumes
 	}
 	l.began, n.began = time.Now(), time.Now()
 	t.Cleanup(func() { n.report(l) })
@@ -116,6 +125,7 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 		n.note("all volumes take puts again")
 	}
 	l.readEverywhere()
+	n.allMended()
 	for _, b := range l.volumes {
 		for _, h := range b.used {
 			if err := h.check(); err != nil {
@@ -131,7 +141,8 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 		}
 	}
 	t.Logf("faults in seconds from %s on:\n%s", n.began.Format(time.StampMicro), strings.Join(n.journal, "\n"))
-	t.Logf("-chaos.seed=%d: %d faults, %d blobs, %d operations: %d done, %d failed, %d unknown", seed, n.faults, used, events,
+	t.Logf("-chaos.seed=%d: %d faults, %d of them flipped bits, %d blobs, %d operations: %d done, %d failed, %d unknown", seed, n.faults, n.damages,
+		used, events,
 		l.counts[done].Load(), l.counts[failed].Load(), l.counts[unknown].Load())
 }
 

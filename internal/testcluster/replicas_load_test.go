@@ -146,6 +146,11 @@ func (l *registerLoad) note(h *history, e event, a testcluster.Answer) {
 		e.result = failed
 	case http.StatusMovedPermanently, http.StatusTemporaryRedirect:
 		e.result = failed // nobody took it
+	case http.StatusInternalServerError:
+		e.result = failed
+		if !bytes.Contains(a.Body, []byte("damaged")) { // which it may be, and no other copy be there to mend it from
+			l.t.Errorf("%s: %v", h.fid, e)
+		}
 	default:
 		l.t.Errorf("%s: %v", h.fid, e)
 		e.result = failed

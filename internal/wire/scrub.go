@@ -11,6 +11,12 @@ const (
 	// fewer bytes than were asked for, from one on: the caller asks again for the rest. 416 if they are not all
 	// committed. The bytes are those of the generation that the answer names.
 	PathVolumeChecksum = "/internal/volume/checksum"
+	// PathVolumeRests sums up what no checksum of a record covers in a run of records: GET ?volumeId=&generation=&offset=
+	// &length=&number=&records= -> RestSums. Errors as for PathVolumeLog.
+	PathVolumeRests = "/internal/volume/rests"
+	// PathVolumeSums tells what is known of runs of records: GET ?volumeId=&generation=&from=&runs= -> RunSums. 409 if the
+	// log is of another generation.
+	PathVolumeSums = "/internal/volume/sums"
 	// PathVolumeScrub tells what scrubs have found: GET ?volumeId= -> ScrubStatus. POST orders one at once. Without
 	// volumeId it is about all volumes of the server.
 	PathVolumeScrub = "/internal/volume/scrub"
@@ -24,6 +30,21 @@ type LogChecksum struct {
 	Length     int64  `json:"length"` // bytes behind the offset that were read
 	CRC        uint32 `json:"crc"`    // CRC-32C of these, continued from what was given
 	Generation string `json:"generation"`
+}
+
+// RestSums is about what is no data in a run of records.
+type RestSums struct {
+	Sum     uint32 `json:"sum"`     // what was written, 0 if that is not known
+	Doubted bool   `json:"doubted"` // sum is what was found after a crash
+	Here    uint32 `json:"here"`    // what is there
+}
+
+// MaxRunSums bounds one answer of PathVolumeSums.
+const MaxRunSums = 4096
+
+// RunSums is about runs of records that follow each other.
+type RunSums struct {
+	Sums []uint32 `json:"sums"` // as RestSums.Sum, 0 also if it is doubted
 }
 
 // ScrubStatus is what a server's scrub does and has found.

@@ -48,6 +48,7 @@ const (
 	kindRemoveVolumes     kind = 10
 	kindPutServer         kind = 11
 	kindRemoveServer      kind = 12
+	kindSetDraining       kind = 13
 )
 
 // MaxKey is the last key of the sequence: some are left even when it was raised to blob.MaxKey. Keys above it are never

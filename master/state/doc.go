@@ -21,7 +21,7 @@
 //   - the volume ids: 1 to 2^32-1, each given out at most once; that of a removed volume never comes back;
 //   - the cluster's id: set once, it lets a volume server tell this cluster from another;
 //   - the volumes: layout, state, and the group of servers that holds each, numbered by an epoch;
-//   - the volume servers: where they are and how many volumes they may hold.
+//   - the volume servers: where they are, how many volumes they may hold, and whether they are to be emptied.
 //
 // It refuses to know what changes by itself: who is alive, sizes, free slots are soft state of the leader.
 //
@@ -64,6 +64,7 @@
 //	0b    address text, public URL text,                PutServer           *Server in force
 //	      data center text, rack text, slots u32
 //	0c    address text                                  RemoveServer        bool, whether it was there
+//	0d    address text, on u8 (0 or 1)                  SetDraining         bool, on
 //
 //	text    length u16 (up to MaxTextBytes), bytes (UTF-8, no control characters)
 //	list    count u32 (1 to MaxBatch), elements; kinds 07 to 0a name each volume at most once
@@ -102,9 +103,10 @@
 //	      position in 05), the primary first, the others by address
 //	07    removed volume: id u32                                                id
 //	08    CreateVolumes: token 16 bytes, first id u32, last id u32              age, the oldest first
+//	09    server to be emptied: address text                                    address
 //
-// Kinds occur in ascending order, each at most once; 04 to 08 are absent while there are no records, and
-// occur again for each further 1024 records. Masters that know only 01 to 03 refuse the others. The end is the
+// Kinds occur in ascending order, each at most once; 04 to 09 are absent while there are no records, and
+// occur again for each further 1024 records. Masters that know only some refuse the others. The end is the
 // end of the stream. A reader refuses a kind that it does not know: to leave it out would be to lose state. A
 // state has exactly one encoding.
 package state

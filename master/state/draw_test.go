@@ -32,6 +32,9 @@ func aboutRecords() *rapid.Generator[[]byte] {
 		rapid.Custom(drawStates), rapid.Custom(drawRegroup), rapid.Custom(drawRegroup), rapid.Custom(drawRemove),
 		rapid.Custom(drawPutServer), rapid.Custom(drawPutServer), rapid.Custom(drawPutServer),
 		rapid.Map(drawnServer(), func(id ServerID) []byte { return RemoveServer(id).Bytes() }),
+		rapid.Custom(func(t *rapid.T) []byte {
+			return SetDraining(drawnServer().Draw(t, "server"), rapid.Bool().Draw(t, "draining")).Bytes()
+		}),
 	)
 }
 

@@ -116,6 +116,16 @@ func RemoveServer(id ServerID) Command[bool] {
 	return Command[bool]{appendText(head(kindRemoveServer, 64), string(id))}
 }
 
+// SetDraining says whether a server is to be emptied, which stays so until it is taken back or the server's record
+// goes. Result: on; ErrNoServer.
+func SetDraining(id ServerID, on bool) Command[bool] {
+	b := appendText(head(kindSetDraining, 64), string(id))
+	if on {
+		return Command[bool]{append(b, 1)}
+	}
+	return Command[bool]{append(b, 0)}
+}
+
 // head begins a command that will have about so many bytes.
 func head(k kind, size int) []byte { return append(make([]byte, 0, 2+size), commandVersion, byte(k)) }
 

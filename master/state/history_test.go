@@ -223,6 +223,8 @@ func populated(t interface {
 	apply(t, m, SetStates([]StateChange{{1, 1, Creating, Writable}, {3, 1, Creating, Deleting}}))
 	apply(t, m, Reconfigure([]GroupChange{{1, 1, Group{"a:1", []ServerID{"a:1"}}}}))
 	apply(t, m, RemoveVolumes([]blob.VolumeID{3}))
+	apply(t, m, SetDraining("c:3", true))
+	apply(t, m, SetDraining("b:2", true))
 	return m
 }
 
@@ -236,6 +238,7 @@ func FuzzApply(f *testing.F) {
 		Reconfigure([]GroupChange{{1, 2, Group{"b:2", []ServerID{"a:1", "b:2"}}}}).Bytes(),
 		RemoveVolumes([]blob.VolumeID{3, 4}).Bytes(),
 		PutServer(Server{ID: "d:4", DataCenter: "x"}).Bytes(), RemoveServer("a:1").Bytes(), {1, 99, 0},
+		SetDraining("a:1", true).Bytes(), SetDraining("c:3", false).Bytes(),
 	} {
 		f.Add(seed)
 	}

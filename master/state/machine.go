@@ -52,6 +52,7 @@ type records struct {
 	collections index[string]           // volumes by collection
 	held        index[uint32]           // volumes by the number of a member
 	servers     tree[ServerID, *member] // every member of a volume is here
+	draining    []ServerID              // servers to be emptied, in order; replaced, never changed
 	removed     idSet                   // volumes removed
 	growths     []growth                // the last MaxTokens CreateVolumes, oldest first; only ever appended to
 }

@@ -19,11 +19,12 @@ type model struct {
 	servers map[ServerID]Server
 	removed map[blob.VolumeID]bool
 	tokens  map[Token]VolumeIDRange
+	empty   map[ServerID]bool // servers to be emptied
 }
 
 func newModel() *model {
 	return &model{volumes: map[blob.VolumeID]Volume{}, servers: map[ServerID]Server{},
-		removed: map[blob.VolumeID]bool{}, tokens: map[Token]VolumeIDRange{}}
+		removed: map[blob.VolumeID]bool{}, tokens: map[Token]VolumeIDRange{}, empty: map[ServerID]bool{}}
 }
 
 func (m *model) missing(id blob.VolumeID) error {
@@ -135,7 +136,18 @@ func (m *model) removeServer(id ServerID) (bool, error) {
 	}
 	_, there := m.servers[id]
 	delete(m.servers, id)
+	delete(m.empty, id)
 	return there, nil
+}
+
+func (m *model) setDraining(id ServerID, on bool) error {
+	if _, there := m.servers[id]; !there {
+		return ErrNoServer
+	}
+	if delete(m.empty, id); on {
+		m.empty[id] = true
+	}
+	return nil
 }
 
 // apply obeys a command that parse has read, and says what is wrong with the machine's result.
@@ -178,19 +190,26 @@ func (m *model) apply(op operation, result any) string {
 		if there, err := m.removeServer(op.id); !errors.Is(refused, err) || err == nil && result != there {
 			return fmt.Sprintf("result %v, want %v %v", result, there, err)
 		}
+	case setDraining:
+		if err := m.setDraining(op.id, op.on); !errors.Is(refused, err) || err == nil && result != op.on {
+			return fmt.Sprintf("result %v, want %v %v", result, op.on, err)
+		}
 	}
 	return ""
 }
 
 // copy returns a model that does not change with this one.
 func (m *model) copy() *model {
-	return &model{m.last, maps.Clone(m.volumes), maps.Clone(m.servers), maps.Clone(m.removed), maps.Clone(m.tokens)}
+	return &model{m.last, maps.Clone(m.volumes), maps.Clone(m.servers), maps.Clone(m.removed), maps.Clone(m.tokens), maps.Clone(m.empty)}
 }
 
 // differs says where a view and the model differ.
 func (m *model) differs(v *View) string {
 	if got := fmt.Sprint(v.VolumeCount(), v.ServerCount(), v.records.lastVolume); got != fmt.Sprint(len(m.volumes), len(m.servers), m.last) {
 		return "volumes, servers, last id are " + got
+	}
+	if want := slices.Sorted(maps.Keys(m.empty)); !slices.Equal(v.Draining(), want) {
+		return fmt.Sprintf("draining are %v, want %v", v.Draining(), want)
 	}
 	for id := blob.VolumeID(0); id < 20; id++ {
 		if v.Removed(id) != m.removed[id] {

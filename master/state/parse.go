@@ -32,6 +32,10 @@ type (
 	removeVolumes struct{ ids []blob.VolumeID }
 	putServer     struct{ server Server }
 	removeServer  struct{ id ServerID }
+	setDraining   struct {
+		id ServerID
+		on bool
+	}
 )
 
 // parse reads a command and checks all that can be checked without the state. Errors: ErrMalformed, ErrUnknown.
@@ -71,6 +75,8 @@ func parse(command []byte) (operation, error) {
 		id := ServerID(f.text())
 		f.check(id.check)
 		op = removeServer{id}
+	case kindSetDraining:
+		op = f.setDraining()
 	default:
 		return nil, fmt.Errorf("%w: kind %d", ErrUnknown, k)
 	}
@@ -249,4 +255,15 @@ func (f *fields) putServer() putServer {
 	s := Server{ID: ServerID(f.text()), PublicURL: f.text(), DataCenter: f.text(), Rack: f.text(), Slots: f.u32()}
 	f.check(s.check)
 	return putServer{s}
+}
+
+func (f *fields) setDraining() setDraining {
+	op := setDraining{id: ServerID(f.text())}
+	f.check(op.id.check)
+	on := f.u8()
+	if on > 1 {
+		f.fail("draining %d", on)
+	}
+	op.on = on == 1
+	return op
 }

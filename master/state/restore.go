@@ -41,6 +41,7 @@ var maxContent = map[section]uint32{
 	sectionVolumes:     blockRecords * (22 + 4*MaxMembers),
 	sectionRemoved:     blockRecords * 4,
 	sectionTokens:      blockRecords * (16 + 8),
+	sectionDraining:    blockRecords * (2 + MaxTextBytes),
 }
 
 func decode(from io.Reader) (*live, error) {
@@ -164,6 +165,8 @@ func (r *restoration) take(kind section, content []byte) (full bool, err error) 
 		full = f.each(r.removed)
 	case sectionTokens:
 		full = f.each(r.growth)
+	case sectionDraining:
+		full = f.each(r.draining)
 	}
 	if f.err != nil {
 		return false, fmt.Errorf("%w: section %d: %w", ErrCorrupt, kind, f.err)
@@ -266,6 +269,16 @@ func (r *restoration) growth(f *fields) {
 	if f.err == nil {
 		r.live.remember(g)
 	}
+}
+
+func (r *restoration) draining(f *fields) {
+	id := ServerID(f.text())
+	known := r.live.known[id]
+	if n := len(r.live.draining); known == nil || n > 0 && id <= r.live.draining[n-1] {
+		f.fail("draining server %q is out of order or has no record", id)
+		return
+	}
+	r.live.draining = append(r.live.draining, known.ID)
 }
 
 // finish checks what only the whole shows.

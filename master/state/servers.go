@@ -1,6 +1,9 @@
 package state
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 func (op putServer) apply(m *Machine) any {
 	l := m.live
@@ -48,6 +51,33 @@ func (op removeServer) apply(m *Machine) any {
 	delete(l.known, op.id)
 	l.public.Delete(op.id)
 	l.free = append(l.free, known.number)
+	l.setDraining(op.id, false)
 	m.touched = true
+	return true
+}
+
+func (op setDraining) apply(m *Machine) any {
+	l := m.live
+	known := l.known[op.id]
+	if known == nil {
+		return fmt.Errorf("%w: %s", ErrNoServer, op.id)
+	}
+	if l.setDraining(known.ID, op.on) {
+		m.touched = true
+	}
+	return op.on
+}
+
+// setDraining says whether a server is to be emptied, and reports whether that is new.
+func (l *live) setDraining(id ServerID, on bool) bool {
+	i, is := slices.BinarySearch(l.draining, id)
+	switch {
+	case is == on:
+		return false
+	case on:
+		l.draining = slices.Insert(slices.Clone(l.draining), i, id)
+	default:
+		l.draining = slices.Delete(slices.Clone(l.draining), i, i+1)
+	}
 	return true
 }

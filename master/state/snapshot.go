@@ -29,6 +29,7 @@ const (
 	sectionVolumes     section = 6
 	sectionRemoved     section = 7
 	sectionTokens      section = 8
+	sectionDraining    section = 9
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -69,6 +70,9 @@ func (s *snapshot) WriteTo(to io.Writer) (int64, error) {
 	})
 	for _, g := range r.growths {
 		w.record(appendGrowth(w.block(sectionTokens), g))
+	}
+	for _, id := range r.draining {
+		w.record(appendText(w.block(sectionDraining), string(id)))
 	}
 	w.flush()
 	w.section(sectionEnd, binary.BigEndian.AppendUint32(nil, w.sum))

@@ -159,6 +159,7 @@ func TestCommandBytes(t *testing.T) {
 		{"PutServer", PutServer(Server{"a:1", "p:1", "d", "r", 258}).Bytes(),
 			"010b" + "0003613a31" + "0003703a31" + "000164" + "000172" + "00000102"},
 		{"RemoveServer", RemoveServer("a:1").Bytes(), "010c" + "0003613a31"},
+		{"SetDraining", SetDraining("a:1", true).Bytes(), "010d" + "0003613a31" + "01"},
 	} {
 		if got := hex.EncodeToString(row.got); got != row.want {
 			t.Errorf("%s is %s, want %s", row.name, got, row.want)

@@ -105,6 +105,9 @@ func (v *View) Servers() iter.Seq[*Server] {
 	}
 }
 
+// Draining returns the servers that are to be emptied in the order of their addresses. The caller may not change it.
+func (v *View) Draining() []ServerID { return v.records.draining }
+
 // SameServers reports whether the server records are those of another View of the same Machine. It may say
 // false of records that changed there and back.
 func (v *View) SameServers(other *View) bool { return v.records.servers == other.records.servers }
