@@ -243,3 +243,23 @@ func TestKeysThatNobodyGaveOut(t *testing.T) {
 	n.put(near, "x").want(201)
 	n.put(fid, "x").want(201)
 }
+
+// A copy that learns its epoch tells so at once: after a restart the master assigns nothing to it before.
+func TestHeartbeatsTellOfAnEpochAtOnce(t *testing.T) {
+	master := newFakeMaster(t)
+	const url = "a:1"
+	master.answer(func(b wire.Heartbeat) (wire.HeartbeatReply, int) {
+		var reply wire.HeartbeatReply
+		for _, v := range b.Volumes {
+			if v.CopyEpoch == 0 {
+				reply.Configs = append(reply.Configs, wire.VolumeConfig{ID: v.ID, Epoch: 7, Primary: url, Members: []string{url}, Copies: 1})
+			}
+		}
+		return reply, 200
+	})
+	start(t, func(c *Config) { c.URL, c.Masters, c.Pulse = url, []string{master.addr()}, time.Hour })
+	_, at := master.await(t, 0, func(b wire.Heartbeat) bool { return len(b.Volumes) == 1 && b.Volumes[0].CopyEpoch == 0 })
+	master.await(t, at+1, func(b wire.Heartbeat) bool {
+		return len(b.Volumes) == 1 && b.Volumes[0].CopyEpoch == 7 && b.Volumes[0].InSync
+	})
+}

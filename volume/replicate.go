@@ -110,7 +110,10 @@ func (s *Server) configured(w wire.VolumeConfig) {
 	r := s.node.Replica(id)
 	if r == nil {
 		if c.Copies <= 1 && len(c.Members) == 1 && c.Primary == self {
-			s.plain.Store(id, c)
+			before, known := s.plain.Swap(id, c)
+			if !known || before.(replication.Config).Epoch != c.Epoch {
+				s.beat.kick() // until the master hears of it, nothing is assigned to the volume
+			}
 			return
 		}
 		s.joinGroup(id)
