@@ -140,31 +140,51 @@ func compactedLater(a, b topology.Extent) bool {
 	return a.Floor > b.Floor || a.Floor == b.Floor && a.Revision > b.Revision
 }
 
-// vacuumVolume has the first copy compacted, then the others in the same way, and waits for the reports of it.
+// vacuumVolume has the copies of a volume compacted in the same way, and waits for the reports of it. The primary's comes
+// last, but for the question what will come out: until then the others have it to be mended from.
 func (t *term) vacuumVolume(at garbage) error {
-	var first wire.VacuumStatus
-	var err error
-	if at.lags {
-		err = t.client.GetJSON(t.ctx, at.server, fmt.Sprintf("%s?volumeId=%d", wire.PathVolumeVacuum, at.id), &first)
-	} else {
-		first, err = t.compact(at.server, wire.VacuumVolume{ID: uint32(at.id), Revision: at.extent.Revision})
+	order := wire.VacuumVolume{ID: uint32(at.id), Revision: at.extent.Revision}
+	var done wire.Origin
+	switch {
+	case at.lags:
+		var first wire.VacuumStatus
+		if err := t.client.GetJSON(t.ctx, at.server, fmt.Sprintf("%s?volumeId=%d", wire.PathVolumeVacuum, at.id), &first); err != nil {
+			return err
+		}
+		done = first.Origin
+	case len(at.others) == 0:
+		first, err := t.compact(at.server, order)
+		if err != nil {
+			return err
+		}
+		done = first.Origin
+	default:
+		order.Survey = true
+		first, err := t.compact(at.server, order)
+		if err == nil && first.Planned == nil {
+			err = errors.New("the copy was compacted just now")
+		}
+		if err != nil {
+			return err
+		}
+		done = *first.Planned
+	}
+	follow := wire.VacuumVolume{ID: uint32(at.id), Follow: &done}
+	failures := make([]error, len(at.others))
+	each(len(at.others), func(i int) {
+		if _, err := t.compact(at.others[i], follow); err != nil {
+			failures[i] = fmt.Errorf("on %s: %w", at.others[i], err)
+		}
+	})
+	err := errors.Join(failures...)
+	if err == nil && order.Survey {
+		_, err = t.compact(at.server, follow)
 	}
 	if err != nil {
 		return err
 	}
-	failures := make([]error, len(at.others))
-	each(len(at.others), func(i int) {
-		_, err := t.compact(at.others[i], wire.VacuumVolume{ID: uint32(at.id), Follow: &first.Origin})
-		if err != nil {
-			failures[i] = fmt.Errorf("on %s: %w", at.others[i], err)
-		}
-	})
-	if err := errors.Join(failures...); err != nil {
-		return err
-	}
-	t.awaitReports(at, topology.Extent{Floor: first.Origin.Floor, Revision: first.Origin.Revision})
-	t.log.Info("volume vacuumed", "volume", uint32(at.id), "server", at.server, "others", at.others,
-		"revision", first.Origin.Revision)
+	t.awaitReports(at, topology.Extent{Floor: done.Floor, Revision: done.Revision})
+	t.log.Info("volume vacuumed", "volume", uint32(at.id), "server", at.server, "others", at.others, "revision", done.Revision)
 	return nil
 }
 

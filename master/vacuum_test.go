@@ -37,6 +37,8 @@ func vacuumable(v *volumeServer, refused *atomic.Bool) *atomic.Int32 {
 		switch o := order.Follow; {
 		case r.Method == http.MethodGet || o != nil && *o == status.Origin:
 		case o == nil && info.CompactRevision != order.Revision: // done already
+		case order.Survey:
+			status.Planned = &wire.Origin{Revision: info.CompactRevision + 1, Floor: int64(max(info.LogLength, info.SizeBytes))}
 		case refused != nil && refused.Load():
 			status.Error = "told to fail"
 		case !asked[order.ID]:

@@ -206,10 +206,29 @@ func (x *compaction) liveAtLimit() (*index.Map, error) {
 
 // copyLive copies the needles that are live at the limit.
 func (x *compaction) copyLive(live *index.Map) error {
-	version := x.v.superblock.Version
 	loader := index.NewLoader()
-	scanner := newLogScanner(x.from.dat, version, x.limit)
 	sum := uint32(0)
+	err := x.eachLive(live, func(scanner *logScanner, r logRecord) error {
+		e := idxEntry{key: r.key, offset: uint32(x.end / needleAlignment), size: int32(r.size)}
+		if err := x.copyRecord(scanner, r, &sum); err != nil {
+			return err
+		}
+		x.idx.add(e)
+		e.loadInto(loader)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	x.index, _ = loader.Map()
+	x.read = x.limit
+	x.origin.Sum, x.origin.Skipped = sum, x.origin.Floor-x.end
+	return x.compare()
+}
+
+// eachLive hands those records of an index, in order, to do that have not expired.
+func (x *compaction) eachLive(live *index.Map, do func(*logScanner, logRecord) error) error {
+	scanner := newLogScanner(x.from.dat, x.v.superblock.Version, x.limit)
 	for key, live := range live.ByOffset(0, uint64(x.limit/needleAlignment)) {
 		at := int64(live.Offset) * needleAlignment
 		r, verdict, err := scanner.check(at)
@@ -220,23 +239,14 @@ func (x *compaction) copyLive(live *index.Map) error {
 			return &CorruptError{x.from.dat.Name(), at, "the needle is not what the index says"}
 		}
 		expired, err := x.expired(scanner, r)
+		if err == nil && !expired {
+			err = do(scanner, r)
+		}
 		if err != nil {
 			return err
 		}
-		if expired {
-			continue
-		}
-		e := idxEntry{key: key, offset: uint32(x.end / needleAlignment), size: int32(r.size)}
-		if err := x.copyRecord(scanner, r, &sum); err != nil {
-			return err
-		}
-		x.idx.add(e)
-		e.loadInto(loader)
 	}
-	x.index, _ = loader.Map()
-	x.read = x.limit
-	x.origin.Sum, x.origin.Skipped = sum, x.origin.Floor-x.end
-	return x.compare()
+	return nil
 }
 
 // compare returns an error if the part of the copy that is compacted is not that of the one to be followed.
@@ -271,14 +281,21 @@ func (v *Volume) recordExpired(scanner *logScanner, r logRecord, now time.Time) 
 
 // copyRecord appends a record to the copy, and to a sum.
 func (x *compaction) copyRecord(scanner *logScanner, r logRecord, sum *uint32) error {
+	return x.readRecord(scanner, r, func(b []byte) error {
+		*sum = updateChecksum(*sum, b)
+		return x.write(b)
+	})
+}
+
+// readRecord hands the bytes of a record to do, at the pace that is asked for.
+func (x *compaction) readRecord(scanner *logScanner, r logRecord, do func([]byte) error) error {
 	for offset, end := r.offset, r.offset+r.length; offset < end; {
 		b, err := scanner.bytes(offset, int(min(end-offset, int64(len(scanner.buf)))))
 		if err == nil && x.options.Pace != nil {
 			err = x.options.Pace(len(b))
 		}
 		if err == nil {
-			*sum = updateChecksum(*sum, b)
-			err = x.write(b)
+			err = do(b)
 		}
 		if err != nil {
 			return err

@@ -131,11 +131,18 @@ func (m *generationMachine) compact(t *rapid.T) {
 		options.AsOf = m.clock.Now().Add(-time.Duration(rapid.IntRange(0, 90).Draw(t, "ago")) * time.Second)
 	}
 	before := m.main.v.Origin()
+	surveyed, err := m.main.v.Survey(options)
+	if err != nil || m.main.v.Origin() != before {
+		t.Fatalf("%+v, %v", m.main.v.Origin(), err)
+	}
 	done, err := m.main.v.Compact(options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := m.main.v.Origin()
+	if surveyed != o {
+		t.Fatalf("surveyed %+v, compacted %+v", surveyed, o)
+	}
 	if o != done.Origin || o.Floor != int64(len(m.log)) || o.AsOf < before.AsOf || o.Revision != before.Revision+1 || done.After != m.main.v.SizeBytes() {
 		t.Fatalf("%+v, and then %+v, %+v", before, o, done)
 	}

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -31,10 +32,17 @@ type vacuumer struct {
 
 // vacuum is the compaction of one volume.
 type vacuum struct {
-	id     blob.VolumeID
-	follow *storage.Origin // what another copy has become, nil for a compaction of this server's choice
-	err    error           // once done is closed
-	done   chan struct{}   // closed at the end
+	id      blob.VolumeID
+	follow  *storage.Origin // what another copy has become, nil for a compaction of this server's choice
+	survey  bool            // nothing is to be written
+	planned storage.Origin  // once done is closed, of a survey
+	err     error           // once done is closed
+	done    chan struct{}   // closed at the end
+}
+
+// is reports whether a compaction is the one that is ordered.
+func (v *vacuum) is(follow *storage.Origin, survey bool) bool {
+	return v.survey == survey && (v.follow == nil) == (follow == nil) && (follow == nil || *follow == *v.follow)
 }
 
 func newVacuumer(bytesPerSecond int64) *vacuumer {
@@ -46,12 +54,12 @@ func newVacuumer(bytesPerSecond int64) *vacuumer {
 }
 
 // order returns the compaction of a volume: the one that is known, be it another one, or a new one.
-func (v *vacuumer) order(id blob.VolumeID, follow *storage.Origin) *vacuum {
+func (v *vacuumer) order(id blob.VolumeID, follow *storage.Origin, survey bool) *vacuum {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	job := v.jobs[id]
 	if job == nil {
-		job = &vacuum{id: id, follow: follow, done: make(chan struct{})}
+		job = &vacuum{id: id, follow: follow, survey: survey, done: make(chan struct{})}
 		v.jobs[id] = job
 		v.queue = append(v.queue, job)
 		select {
@@ -97,16 +105,47 @@ func (s *Server) runVacuum(ctx context.Context) {
 		case <-s.vacuum.wake:
 		}
 		for job := s.vacuum.next(); job != nil; job = s.vacuum.next() {
-			_, job.err = s.store.Compact(job.id, storage.CompactOptions{Pace: pace, AsOf: s.cfg.Now(), Follow: job.follow})
+			job.err = s.compact(job, pace)
 			if job.err != nil {
 				s.cfg.Logger.Warn("a volume was not compacted", "volume", job.id, "error", job.err)
-			} else {
+			} else if !job.survey {
 				runtime.GC() // which closes the old log when nobody reads it any more, and so gives its room back
 			}
 			close(job.done)
 			s.beat.kick()
 		}
 	}
+}
+
+// maxMendsOfVacuum bounds how often a compaction begins anew after damage was mended.
+const maxMendsOfVacuum = 8
+
+// compact carries out an order. Damage that it meets is mended from another copy.
+func (s *Server) compact(job *vacuum, pace storage.Pace) (err error) {
+	options := storage.CompactOptions{Pace: pace, AsOf: s.cfg.Now(), Follow: job.follow}
+	for range maxMendsOfVacuum {
+		v, ok := s.store.Volume(job.id)
+		switch {
+		case !ok:
+			return fmt.Errorf("volume %d: %w", job.id, storage.ErrNoVolume)
+		case job.survey:
+			job.planned, err = v.Survey(options)
+		default:
+			_, err = s.store.Compact(job.id, options)
+		}
+		var damage *storage.CorruptError
+		if !errors.As(err, &damage) {
+			return err
+		}
+		end, unsettled := s.settledEnd(v)
+		if unsettled != nil {
+			return err
+		}
+		if failed := s.mend(v, damage.Offset, end); failed != nil {
+			return errors.Join(err, failed)
+		}
+	}
+	return err
 }
 
 // serveVacuum tells how a volume is compacted, and takes orders to compact it.
@@ -143,7 +182,7 @@ func (s *Server) postVacuum(ctx *fasthttp.RequestCtx) {
 	status := wire.VacuumStatus{}
 	follow := originOf(order.Follow)
 	if follow == nil && v.Revision() == order.Revision || follow != nil && v.Origin() != *follow {
-		job := s.vacuum.order(v.ID(), follow)
+		job := s.vacuum.order(v.ID(), follow, order.Survey)
 		timer := time.NewTimer(vacuumWait)
 		defer timer.Stop()
 		select {
@@ -152,8 +191,10 @@ func (s *Server) postVacuum(ctx *fasthttp.RequestCtx) {
 			switch {
 			case job.err != nil:
 				status.Error = job.err.Error()
-			case follow != nil && v.Origin() != *follow: // it was another job
+			case !job.is(follow, order.Survey):
 				status.Running = true
+			case order.Survey:
+				status.Planned = wireOrigin(job.planned)
 			}
 		case <-timer.C:
 			status.Running = true

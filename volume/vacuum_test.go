@@ -110,3 +110,50 @@ func TestVacuumOfSeveralCopies(t *testing.T) {
 		t.Errorf("what no other copy has: %+v", status)
 	}
 }
+
+// TestVacuumOfDamagedCopies damages both copies, each elsewhere: the survey of one and the compaction of the other mend
+// them from each other.
+func TestVacuumOfDamagedCopies(t *testing.T) {
+	p := pairUp(t, nil)
+	a, b := p.nodes[0], p.nodes[1]
+	path := func(i int) string { return fmt.Sprintf("/3,%02x637037d6", i) }
+	var contents []string
+	for i := range 20 {
+		contents = append(contents, noise(2000, uint32(i+1)))
+		a.put(path(i+1), contents[i])
+	}
+	a.do("DELETE", path(1), "").want(202)
+	p.same()
+	flip(t, p.dat(0), contents[5])
+	flip(t, p.dat(1), contents[9])
+	order := func(n *node, o wire.VacuumVolume) (status wire.VacuumStatus) {
+		t.Helper()
+		text, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the order is carried out", func() bool {
+			status = wire.VacuumStatus{}
+			n.do("POST", wire.PathVolumeVacuum, string(text)).want(200).json(&status)
+			return !status.Running
+		})
+		return status
+	}
+	survey := order(a, wire.VacuumVolume{ID: 3, Survey: true})
+	if survey.Error != "" || survey.Planned == nil || survey.Origin.Floor != 0 || survey.Planned.Skipped < 2000 {
+		t.Fatalf("%+v", survey)
+	}
+	for _, n := range []*node{b, a} {
+		if done := order(n, wire.VacuumVolume{ID: 3, Follow: survey.Planned}); done.Error != "" || done.Origin != *survey.Planned {
+			t.Fatalf("%+v, planned %+v", done, survey.Planned)
+		}
+	}
+	p.same()
+	for i := 1; i < 20; i++ {
+		a.get(path(i + 1)).want(200).is(contents[i])
+		b.get(path(i + 1)).want(200).is(contents[i])
+	}
+	if again := order(a, wire.VacuumVolume{ID: 3, Survey: true}); again.Planned != nil { // the revision is another one
+		t.Errorf("%+v", again)
+	}
+}

@@ -156,6 +156,8 @@ type VacuumVolume struct {
 	ID       uint32  `json:"id"`
 	Revision uint16  `json:"revision"`
 	Follow   *Origin `json:"follow,omitempty"`
+	// Survey has the copy read only, and the status tell Planned.
+	Survey bool `json:"survey,omitempty"`
 }
 
 // Origin tells how a log was compacted: see storage.Origin. Copies of a log with the same one are the same.
@@ -172,6 +174,8 @@ type VacuumStatus struct {
 	Running bool   `json:"running,omitempty"`
 	Error   string `json:"error,omitempty"` // why the log is not compacted
 	Origin  Origin `json:"origin"`          // of the log now
+	// Planned is what a compaction would make of the log, which copies may follow; nil if the revision is another one.
+	Planned *Origin `json:"planned,omitempty"`
 }
 
 // DeleteVolume orders a volume's files away. Collection must match, so that a stale order cannot remove a
