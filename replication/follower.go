@@ -19,10 +19,14 @@ func (g *Group) follow(primary Server, m *Message, now Instant) {
 		g.notAligned(primary, now)
 		return
 	}
+	if g.gaveUp != 0 && m.Round == g.gaveUp { // what it has reported in that round is not so any more
+		g.notAligned(primary, now)
+		return
+	}
 	switch m.Kind {
 	case MsgSync:
 		if m.Round > g.round {
-			g.round, g.aligned = m.Round, false
+			g.round, g.aligned, g.gaveUp = m.Round, false, 0
 		}
 		if m.Round == g.round && !g.aligned {
 			g.send(primary, g.report(g.round))
@@ -54,7 +58,9 @@ func (g *Group) notAligned(primary Server, now Instant) {
 	}
 }
 
-func (g *Group) hello(to Server) { g.send(to, Message{Kind: MsgHello, Life: g.leases.life}) }
+func (g *Group) hello(to Server) {
+	g.send(to, Message{Kind: MsgHello, Round: g.gaveUp, Life: g.leases.life})
+}
 
 // align makes the log a prefix of the primary's.
 func (g *Group) align(m *Message) {

@@ -56,6 +56,7 @@ type Group struct {
 	// Of a follower, and of a server that is being brought to the primary's log.
 	round     uint64
 	aligned   bool
+	gaveUp    uint64  // the round in which it has given up its log, if there is no later one
 	begun     bool    // the primary has said that the epoch has begun: no member's log goes beyond its own
 	serveFrom int64   // reads are right once this is committed
 	helloAt   Instant // when it last turned to the primary
@@ -310,7 +311,7 @@ func (g *Group) adopt(c Config, now Instant) {
 func (g *Group) enter(now Instant) {
 	c := &g.durable.Config
 	g.members = g.members[:0:0]
-	g.round, g.aligned, g.begun, g.helloAt = 0, false, false, now-g.times.Lease
+	g.round, g.aligned, g.gaveUp, g.begun, g.helloAt = 0, false, 0, false, now-g.times.Lease
 	g.role = Outside
 	if !c.Has(g.self) {
 		g.learners, g.wishes = nil, wishes{}

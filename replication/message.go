@@ -7,7 +7,8 @@ type Kind uint8
 const (
 	// MsgConfig tells the sender's configuration. Who has a newer one answers with that.
 	MsgConfig Kind = iota + 1
-	// MsgHello is sent by a member that waits to be brought to the primary's log.
+	// MsgHello is sent by a member that waits to be brought to the primary's log. Its Round is that in which it has given up
+	// its own, so that another one must begin; 0 if it has not.
 	MsgHello
 	// MsgSync is sent by the primary of Config: tell me your log. It begins a round with the receiver.
 	MsgSync

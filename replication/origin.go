@@ -32,6 +32,18 @@ func (g *Group) MayCompact(floor int64) error {
 // Compacted tells the group that the log was compacted, after MayCompact. No offset changes by it.
 func (g *Group) Compacted(o Origin) { g.origin = o }
 
+// Renew gives up a log that can't be mended, so that all of it is fetched anew once this server is made a member again.
+// It does nothing before the others have left this server out: so they have all that was acknowledged.
+func (g *Group) Renew() []Effect {
+	if g.role == Outside && g.durable.Config.Epoch > 0 {
+		g.durable.History, g.durable.Complete = nil, 0
+		g.save()
+		g.empty(Origin{})
+		g.aligned, g.gaveUp = false, g.round
+	}
+	return g.flush()
+}
+
 // meet returns from which offset on a server is to be brought to this log: up to there the two are equal. With a reset
 // it is to begin anew, with that origin, because what it lacks, or must give up, lies below where one of them was
 // compacted.
@@ -62,6 +74,10 @@ func (g *Group) reset(o Origin) {
 	// First, so that no one takes the empty log for one that has anything.
 	g.durable.History, g.durable.Complete = nil, 0
 	g.save()
+	g.empty(o)
+}
+
+func (g *Group) empty(o Origin) {
 	begin := o.Begin()
 	g.origin = o
 	g.length, g.whole, g.persisted, g.committed = begin, begin, begin, min(g.committed, begin)

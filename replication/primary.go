@@ -80,7 +80,7 @@ func (g *Group) heard(from Server, m *Message, now Instant) {
 		return
 	}
 	if m.Kind == MsgHello {
-		if p.phase != syncing && (m.Life != p.life || now-p.moved >= g.times.Lease/12) {
+		if m.Round == p.round || p.phase != syncing && (m.Life != p.life || now-p.moved >= g.times.Lease/12) {
 			g.sync(from, now)
 		}
 		return

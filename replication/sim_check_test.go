@@ -243,6 +243,7 @@ type simRead struct {
 	floor int // what the client knew of before
 	until time.Duration
 	ready bool // the server was entitled to answer when it began to look
+	begun int  // resets of the copy by then
 }
 
 func (s *sim) read(x *simServer, v *simVolume) {
@@ -272,13 +273,14 @@ func (r *simRead) attempt(s *sim) {
 		return
 	}
 	if !r.ready && c.group.Readable(x.clock()) {
-		r.ready = true
+		r.ready, r.begun = true, c.resets
 		s.logf("client: may read k%d at %s v%d, asked since %v", r.key, x.id, v.id, r.until-simLease)
 		if s.rng.IntN(2) == 0 { // the lookup comes later
 			s.on(x, s.upTo(simLease/4), func() { r.attempt(s) })
 			return
 		}
 	}
+	r.ready = r.ready && c.resets == r.begun // else the log may lack anything
 	if !r.ready || c.pendingEntry(r.key) {
 		s.on(x, 20*time.Millisecond+s.upTo(simLease/12), func() { r.attempt(s) })
 		return

@@ -246,6 +246,9 @@ func (s *sim) order() {
 				s.follow(v, y)
 			}
 		}
+		if old := x.copies[v.index]; old != nil && x.up && !s.calm && x.paused <= s.now && s.plan.vacuum && s.rng.IntN(4) == 0 {
+			old.do(old.group.Renew())
+		}
 		if !p.up || p.paused > s.now || c == nil {
 			return
 		}

@@ -41,6 +41,7 @@ type simCopy struct {
 	syncing bool
 	pumping bool
 	resting bool // the group needs no tick
+	resets  int  // of the log
 	queue   []*simOp
 	tail    []*simOp // proposed, and not settled
 	reads   []*simRead

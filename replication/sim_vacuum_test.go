@@ -123,6 +123,7 @@ func (c *simCopy) replace(o Origin) {
 func (c *simCopy) reset(o Origin) {
 	s := c.server.sim
 	s.stats.resets++
+	c.resets++
 	s.logf("%s v%d: begins anew with %+v", c.server.id, c.volume.id, o)
 	if c.volume.within(c) && c.group.role == Primary {
 		s.fail("%s v%d: the primary gives up its log", c.server.id, c.volume.id)

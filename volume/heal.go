@@ -120,6 +120,8 @@ func (s *Server) logOf(other string, v *storage.Volume) storage.Source {
 		switch {
 		case err != nil:
 			return err
+		case status == fasthttp.StatusConflict:
+			return fmt.Errorf("%w: %w", errCopyOf, errGeneration)
 		case status != fasthttp.StatusOK:
 			return fmt.Errorf("%w: %d %.200s", errCopyOf, status, body)
 		case len(body) != len(p):

@@ -46,6 +46,9 @@ func (s *Server) readLogRange(args *fasthttp.Args) (r logRange, err error) {
 	if r.v, ok = s.store.Volume(blob.VolumeID(id)); !ok {
 		return r, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume)
 	}
+	if wanted := args.Peek("generation"); len(wanted) > 0 && string(wanted) != generation(r.v.Origin()) {
+		return r, errGeneration
+	}
 	end, err := s.awaitSettled(r.v, r.offset+r.length)
 	switch {
 	case err != nil:
@@ -91,8 +94,6 @@ func (s *Server) getLog(ctx *fasthttp.RequestCtx) {
 		err = fmt.Errorf("%w length: at most %d", errParameter, wire.MaxLogBytes)
 	case wanted == "":
 		err = fmt.Errorf("%w generation: that of the answer to a request for a checksum", errParameter)
-	case wanted != generation(r.v.Origin()):
-		err = errGeneration
 	}
 	if err != nil {
 		s.fail(ctx, err)

@@ -134,18 +134,44 @@ func (s *Server) compact(job *vacuum, pace storage.Pace) (err error) {
 			_, err = s.store.Compact(job.id, options)
 		}
 		var damage *storage.CorruptError
-		if !errors.As(err, &damage) {
+		switch {
+		case errors.As(err, &damage):
+			end, unsettled := s.settledEnd(v)
+			if unsettled != nil {
+				return err
+			}
+			failed := s.mend(v, damage.Offset, end)
+			if failed == nil {
+				continue
+			}
+			err = errors.Join(err, failed)
+		case !errors.Is(err, storage.ErrCopiesDiffer):
 			return err
 		}
-		end, unsettled := s.settledEnd(v)
-		if unsettled != nil {
-			return err
+		if job.follow != nil {
+			s.renew(v, err)
 		}
-		if failed := s.mend(v, damage.Offset, end); failed != nil {
-			return errors.Join(err, failed)
-		}
+		return err
 	}
 	return err
+}
+
+// renew gives up a copy that can't be compacted as all others are, of which none can mend it: it is fetched anew. What the
+// others have was the same in two of them before the first one was compacted.
+func (s *Server) renew(v *storage.Volume, why error) {
+	r := s.node.Replica(v.ID())
+	others := s.othersOf(v.ID())
+	if r == nil || len(others) == 0 {
+		return
+	}
+	for _, other := range others {
+		var b [storage.SuperblockSize]byte
+		if err := s.logOf(other, v)(b[:], 0); !errors.Is(err, errGeneration) {
+			return
+		}
+	}
+	s.cfg.Logger.Error("a copy of a volume is damaged, and no other one can mend it: it is fetched anew", "volume", v.ID(), "error", why)
+	r.Renew(why)
 }
 
 // serveVacuum tells how a volume is compacted, and takes orders to compact it.

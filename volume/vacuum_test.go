@@ -157,3 +157,37 @@ func TestVacuumOfDamagedCopies(t *testing.T) {
 		t.Errorf("%+v", again)
 	}
 }
+
+// TestVacuumRenews: a copy that was damaged when the others had been compacted already is left out, and begins anew.
+func TestVacuumRenews(t *testing.T) {
+	p := pairUp(t, nil)
+	a, b := p.nodes[0], p.nodes[1]
+	content := noise(2000, 2)
+	a.put(fid, noise(2000, 1))
+	a.put("/3,02637037d6", content)
+	a.do("DELETE", fid, "").want(202)
+	p.same()
+	first := a.vacuumNow(3, 0)
+	if first.Error != "" {
+		t.Fatalf("%+v", first)
+	}
+	flip(t, p.dat(1), content)
+	order, err := json.Marshal(wire.VacuumVolume{ID: 3, Follow: &first.Origin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the copy begins anew", func() bool {
+		var status wire.VacuumStatus
+		b.do("POST", wire.PathVolumeVacuum, string(order)).want(200).json(&status)
+		v, ok := b.store.Volume(3)
+		return ok && v.LogLength() == storage.SuperblockSize
+	})
+	a.do("POST", wire.PathVolumeCopies, fmt.Sprintf(`{"id":3,"add":%q}`, b.cfg.URL)).want(200)
+	eventually(t, "it is a member again", func() bool {
+		r := b.node.Replica(3)
+		return r.Status().InSync && r.Readable()
+	})
+	p.same()
+	b.get("/3,02637037d6").want(200).is(content)
+	b.get(fid).want(404)
+}

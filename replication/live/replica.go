@@ -40,6 +40,7 @@ type Replica struct {
 	log      *storage.Log
 	spare    []delivery
 	failed   bool // the log can't be written
+	renew    bool // the log is to be fetched anew, once the others go on without it
 	told     bool // the group knows that
 	asking   bool
 	expiring int // calls of Expire until somebody has waited long enough
@@ -303,8 +304,23 @@ func (r *Replica) recover() {
 	if r.failed && r.Status().Role == replication.Outside && r.v.ReadOnly()&unwritable == 0 {
 		r.failed, r.told = false, false
 		r.group.Recovered(r.log.Length())
+		if r.renew {
+			r.renew = false
+			r.carryOut(r.group.Renew())
+		}
 		r.node.cfg.Logger.Info("this copy of a volume can be written again", "volume", r.id)
 	}
+}
+
+// Renew has this copy left out by the others, and fetched anew from them when it is made a member again. It does nothing
+// where there is no other.
+func (r *Replica) Renew(why error) {
+	r.v.Post(func() {
+		if !r.alone() {
+			r.renew = true
+			r.fail(why)
+		}
+	})
 }
 
 // alone reports whether this is the only copy.
