@@ -60,10 +60,8 @@ func replicasRound(t *testing.T, seed uint64, fsync string) {
 	if seed%2 == 1 {
 		repairDelay = "3s" // copies are made again elsewhere while faults happen
 	}
-	// A copy that is damaged can't be compacted, and one that is compacted otherwise than the others can't be mended from
-	// them: one or the other happens.
 	flips, garbage := seed%3 != 0, "0.3"
-	if flips {
+	if seed%3 == 1 {
 		garbage = "1" // no vacuum
 	}
 	g := newGround(t)
