@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -63,39 +62,7 @@ type committer struct {
 	helped   bool // by somebody who does not wait for a sync
 }
 
-// operation is one put or delete on its way through the committer.
-type operation struct {
-	needle *Needle
-	delete bool
-	sync   bool // durable before it is answered, whatever the policy
-	rec    record
-	entry  idxEntry
-	// size is the content length in bytes of what a delete removes.
-	size int64
-	age  int  // in ticks of a Replicator
-	sent bool // to other servers, so that it may come about there
-	// short is a put that comes about with less than its answer would promise.
-	short bool
-	err   error
-	done  chan struct{} // capacity 1
-}
-
-// answer tells the caller what came of it. The operation is the caller's again.
-func (op *operation) answer(err error) {
-	op.err = err
-	op.done <- struct{}{}
-}
-
 var operations = sync.Pool{New: func() any { return &operation{done: make(chan struct{}, 1)} }}
-
-func (op *operation) release() {
-	op.needle, op.rec.data = nil, nil
-	if cap(op.rec.suffix) > 4<<10 {
-		op.rec.suffix = nil
-	}
-	*op = operation{rec: record{suffix: op.rec.suffix[:0]}, done: op.done}
-	operations.Put(op)
-}
 
 func newCommitter(v *Volume, idx *idxWriter, end int64, lastNs uint64) *committer {
 	c := &committer{
@@ -126,118 +93,6 @@ func (c *committer) do(op *operation) error {
 	}
 	<-op.done
 	return op.err
-}
-
-// free reports whether nobody takes turns, nor is about to, and nothing but operations waits. c.mu is held.
-func (c *committer) free() bool { return !c.busy && !c.due && len(c.tasks) == 0 }
-
-// unlock unlocks c.mu, and wakes the goroutine if there is work that nobody else sees to.
-func (c *committer) unlock(work bool) {
-	wake := work && !c.busy && !c.due
-	c.due = c.due || wake
-	c.mu.Unlock()
-	if wake {
-		c.wakeUp()
-	}
-}
-
-func (c *committer) wakeUp() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-// post has a task run, after those posted before. A closed committer takes none, and returns false.
-func (c *committer) post(task func()) bool {
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return false
-	}
-	c.tasks = append(c.tasks, task)
-	c.unlock(true)
-	return true
-}
-
-// begin lets the goroutine take turns, if nobody else does.
-func (c *committer) begin() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.busy {
-		return false
-	}
-	c.busy, c.due = true, false
-	return true
-}
-
-// rest ends the turns of whoever took them. What is left is for the goroutine.
-func (c *committer) rest(left bool) {
-	c.mu.Lock()
-	left = left || c.due || c.closed || len(c.tasks) > 0 || len(c.waiting) > 0 && !c.replica.flying.Load()
-	c.busy, c.due = false, false
-	c.unlock(left)
-}
-
-func (c *committer) run() {
-	defer close(c.stopped)
-	for range c.wake {
-		if !c.begin() {
-			continue
-		}
-		for c.turn() {
-		}
-		if c.replica.r == nil { // else by Log.Flush
-			c.flushIdx()
-		}
-		c.mu.Lock()
-		closed := c.closed && len(c.waiting)+len(c.tasks) == 0
-		c.mu.Unlock()
-		if closed {
-			c.giveUp()
-			return
-		}
-		c.rest(false)
-	}
-}
-
-// turn runs the tasks and decides the next operations; false says that there was nothing to do.
-func (c *committer) turn() bool {
-	// Whoever is about to queue an operation may do so first, and share the commit.
-	runtime.Gosched()
-	c.mu.Lock()
-	tasks := c.tasks
-	c.tasks = c.spare[:0]
-	c.takeWaiting()
-	c.mu.Unlock()
-	for _, task := range tasks {
-		task()
-	}
-	clear(tasks)
-	c.spare = tasks
-	if c.replica.r != nil {
-		return c.turnReplica(len(tasks) > 0)
-	}
-	n := batchLength(c.queue)
-	if n > 0 {
-		c.commit(c.queue[:n])
-		c.drop(n)
-	}
-	return n > 0 || len(tasks) > 0
-}
-
-// takeWaiting moves what was queued to where it is decided. c.mu is held.
-func (c *committer) takeWaiting() {
-	c.queue = append(c.queue, c.waiting...)
-	clear(c.waiting)
-	c.waiting = c.waiting[:0]
-}
-
-// drop takes the first operations out of the queue.
-func (c *committer) drop(n int) {
-	rest := copy(c.queue, c.queue[n:])
-	clear(c.queue[rest:])
-	c.queue = c.queue[:rest]
 }
 
 // batchLength returns how many of the operations go into one commit.
@@ -381,11 +236,6 @@ func (c *committer) admitAgainstDisk(op *operation) error {
 	}
 	op.rec.encodeDelete(c.v.superblock.Version, op.needle, old.Checksum)
 	return nil
-}
-
-// contentSize is layout.contentSize for a put that is not on disk yet.
-func (op *operation) contentSize() int64 {
-	return ContentSize(op.needle.Data, op.needle.Gzipped)
 }
 
 // append writes the accepted records behind the end of the log.
