@@ -27,7 +27,7 @@ const (
 )
 
 // serveVacuum answers /vol/vacuum: it has the volumes compacted whose share of deleted bytes has reached the
-// threshold, or that one of them which is named, and then answers as /dir/status.
+// threshold, or that one of them which is named, and then answers as /dir/status; or, of one that is named, why not.
 func (t *term) serveVacuum(ctx *fasthttp.RequestCtx) {
 	threshold, id, err := t.readVacuum(ctx)
 	if err != nil {
@@ -35,9 +35,17 @@ func (t *term) serveVacuum(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	t.awaitServers()
+	var refused error // of the volume that is named
 	t.vacuum(threshold, func(at garbage) bool { return id == 0 || at.id == id }, func(at garbage, err error) {
 		t.log.Warn("a volume was not vacuumed", "volume", uint32(at.id), "server", at.server, "err", err)
+		if id != 0 {
+			refused = fmt.Errorf("%w: volume %d is not vacuumed: %w", errRefused, id, err)
+		}
 	})
+	if refused != nil {
+		t.fail(ctx, refused)
+		return
+	}
 	t.serveDirStatus(ctx)
 }
 

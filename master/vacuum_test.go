@@ -120,14 +120,16 @@ func TestVacuumOfCopiesThatLag(t *testing.T) {
 		})
 		v.beat(true)
 	}
-	change(b, 1, func(i *wire.VolumeInfo) { i.InSync = false })
-	change(a, 1, func(i *wire.VolumeInfo) { i.DeletedByteCount = 900 })
+	for _, v := range []*volumeServer{a, b} {
+		change(v, 1, func(i *wire.VolumeInfo) { i.InSync, i.DeletedByteCount = false, 900 })
+	}
 	change(b, 2, func(i *wire.VolumeInfo) { i.CompactRevision, i.CompactFloor = 1, 500 })
 	f.eventually("the copy that lags follows", func() bool {
 		a.beat(true)
 		b.beat(true)
 		return a.copies()[2].CompactFloor == 500 && a.copies()[2].CompactRevision == 1
 	})
+	f.get("/vol/vacuum?garbageThreshold=0.5&volumeId=1").want(t, 409, "a copy of the volume is missing")
 	if held := a.copies(); held[1].CompactRevision != 0 || doneA.Load() != 1 || doneB.Load() != 0 {
 		t.Errorf("%d, %d, %+v", doneA.Load(), doneB.Load(), held)
 	}
