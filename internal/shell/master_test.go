@@ -148,6 +148,7 @@ type bench struct {
 	*Shell
 	master    *fakeMaster
 	out, errs buffer
+	seen      string // of out, behind what was expected last
 }
 
 // newBench makes a Shell; change may alter its configuration.

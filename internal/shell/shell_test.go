@@ -8,18 +8,22 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // expect waits until the bench has printed text.
 func (b *bench) expect(t *testing.T, text string) {
 	t.Helper()
-	var seen strings.Builder
-	for !strings.Contains(seen.String(), text) {
+	for late := time.After(20 * time.Second); ; {
+		if _, rest, ok := strings.Cut(b.seen, text); ok {
+			b.seen = rest
+			return
+		}
 		select {
 		case <-b.out.grown():
-			seen.WriteString(b.out.take())
-		case <-t.Context().Done():
-			t.Fatalf("printed %q, want %q", seen.String(), text)
+			b.seen += b.out.take()
+		case <-late:
+			t.Fatalf("printed %q, want %q", b.seen, text)
 		}
 	}
 }
