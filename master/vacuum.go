@@ -72,7 +72,7 @@ func (t *term) readVacuum(ctx *fasthttp.RequestCtx) (threshold float64, id blob.
 // garbage is a volume of which much was deleted, or whose copies are not compacted alike.
 type garbage struct {
 	id     blob.VolumeID
-	server string          // whose copy comes first
+	server string          // by whose copy the others go
 	extent topology.Extent // of that copy
 	lags   bool            // that copy is compacted already, and others are to follow
 	others []string        // who hold the other copies

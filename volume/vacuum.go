@@ -215,10 +215,10 @@ func (s *Server) postVacuum(ctx *fasthttp.RequestCtx) {
 		case <-job.done:
 			s.vacuum.forget(job)
 			switch {
+			case !job.is(follow, order.Survey): // another one was known, whose end was told by this
+				status.Running = true
 			case job.err != nil:
 				status.Error = job.err.Error()
-			case !job.is(follow, order.Survey):
-				status.Running = true
 			case order.Survey:
 				status.Planned = wireOrigin(job.planned)
 			}

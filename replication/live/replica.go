@@ -25,7 +25,7 @@ type Replica struct {
 	status    atomic.Pointer[replication.Status]
 	uncoverer atomic.Int32 // tasks under way after which the group knows that it is not covered
 	released  atomic.Bool
-	retired   atomic.Bool
+	retired   atomic.Bool // the volume was closed
 	left      sync.Once
 	rest      atomic.Int32 // one of awake, resting, outside
 
@@ -217,7 +217,7 @@ func (r *Replica) Change(add, forget, drop, lead replication.Server) error {
 		done <- errors.Join(order(add, r.group.Learn), order(lead, r.group.HandOver), order(drop, r.group.Drop))
 	})
 	if !posted {
-		r.stir() // the next tick forgets it
+		r.stir() // so that the closed volume is noticed
 		return fmt.Errorf("volume %d: %w", r.id, storage.ErrClosed)
 	}
 	return <-done
