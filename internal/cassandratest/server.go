@@ -1,8 +1,6 @@
 package cassandratest
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -115,28 +113,7 @@ func (s *Server) Restart() error {
 	if s.process, err = testproc.Start(cmd); err != nil {
 		return fmt.Errorf("run java: %w", err)
 	}
-	return s.waitListening()
-}
-
-// waitListening waits until the clients' port is open, which is the last thing that a start does.
-func (s *Server) waitListening() error {
-	poll := time.NewTicker(100 * time.Millisecond)
-	defer poll.Stop()
-	deadline := time.NewTimer(startTime)
-	defer deadline.Stop()
-	for {
-		conn, err := net.Dial("tcp", s.addr)
-		if err == nil {
-			return conn.Close()
-		}
-		select {
-		case <-poll.C:
-		case <-s.process.Done():
-			return fmt.Errorf("cassandra has ended while it started: %w", cmp.Or(s.process.Err(), errors.New("by itself")))
-		case <-deadline.C:
-			return fmt.Errorf("cassandra does not listen after %v", startTime)
-		}
-	}
+	return s.process.AwaitListening(s.addr, startTime)
 }
 
 func (s *Server) logName() string { return filepath.Join(s.dir, "log") }

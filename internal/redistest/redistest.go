@@ -8,7 +8,6 @@
 package redistest
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -64,28 +63,8 @@ func (s *Server) Restart() {
 	if s.process, err = testproc.Start(cmd); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := s.waitListening(); err != nil {
+	if err := s.process.AwaitListening(s.addr, startTime); err != nil {
 		s.t.Fatal(err)
-	}
-}
-
-func (s *Server) waitListening() error {
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	deadline := time.NewTimer(startTime)
-	defer deadline.Stop()
-	for {
-		conn, err := net.Dial("tcp", s.addr)
-		if err == nil {
-			return conn.Close()
-		}
-		select {
-		case <-poll.C:
-		case <-s.process.Done():
-			return fmt.Errorf("redis-server has ended while it started: %w", s.process.Err())
-		case <-deadline.C:
-			return fmt.Errorf("redis-server does not listen after %v", startTime)
-		}
 	}
 }
 

@@ -8,9 +8,14 @@
 package testproc
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
 	"os/exec"
 	"runtime"
 	"sync"
+	"time"
 )
 
 // Process is a running or ended child. Its methods are for one goroutine at a time.
@@ -39,6 +44,28 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Err returns how the process ended; it may be called once Done is closed.
 func (p *Process) Err() error { return p.ended }
+
+// AwaitListening waits until the process, or what it has started, accepts connections at an address. The error says that
+// it has ended, or that it took longer than within.
+func (p *Process) AwaitListening(addr string, within time.Duration) error {
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	for {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-poll.C:
+		case <-p.Done():
+			return fmt.Errorf("%s has ended while it started: %w", p.cmd.Path, cmp.Or(p.Err(), errors.New("by itself")))
+		case <-deadline.C:
+			return fmt.Errorf("%s does not listen at %s after %v", p.cmd.Path, addr, within)
+		}
+	}
+}
 
 // Kill ends the process with SIGKILL and waits. It does nothing to a nil process.
 func (p *Process) Kill() {
