@@ -31,6 +31,7 @@ type compaction struct {
 	limit int64  // file offset in from below which only what is live is copied
 	buf   []byte // of dat, not written yet
 	read  int64  // file offset in from up to which the copy has what counts
+	rests restsCopied
 }
 
 // run compacts; already says that the log is of the Origin to be followed.
@@ -87,6 +88,9 @@ func (x *compaction) begin() (already bool, err error) {
 		return false, err
 	}
 	x.entries = io.NewSectionReader(c.idx.f, 0, c.idx.at)
+	if !v.foreign {
+		x.rests.sums = v.sums.Load()
+	}
 	return false, nil
 }
 
@@ -191,12 +195,21 @@ func (x *compaction) sync() error {
 func (x *compaction) liveAtLimit() (*index.Map, error) {
 	loader := index.NewLoader()
 	end := int64(0) // of the record that ends last
+	records, run := 0, make([]idxEntry, 0, sumRecords)
 	err := readIdx(x.entries, func(e idxEntry) {
-		if at := int64(e.offset) * needleAlignment; at < x.limit {
-			e.loadInto(loader)
-			end = max(end, at+recordLength(x.v.superblock.Version, e.bodySize()))
+		at := int64(e.offset) * needleAlignment
+		if at >= x.limit {
+			return
+		}
+		e.loadInto(loader)
+		end = max(end, at+recordLength(x.v.superblock.Version, e.bodySize()))
+		if records, run = records+1, append(run, e); len(run) == sumRecords {
+			run = run[:0]
 		}
 	})
+	if x.rests.sums != nil && err == nil {
+		x.rests.begin(newLogScanner(x.from.dat, x.v.superblock.Version, x.limit), records/sumRecords, run)
+	}
 	if err == nil && end > x.limit && x.options.Follow != nil {
 		err = fmt.Errorf("%w: no record ends at byte %d of the log here", ErrCopiesDiffer, x.origin.Floor)
 	}
@@ -209,9 +222,12 @@ func (x *compaction) copyLive(live *index.Map) error {
 	loader := index.NewLoader()
 	sum := uint32(0)
 	err := x.eachLive(live, func(scanner *logScanner, r logRecord) error {
-		e := idxEntry{key: r.key, offset: uint32(x.end / needleAlignment), size: int32(r.size)}
+		e := idxEntry{key: r.key, offset: uint32(x.end / needleAlignment), size: int32(r.size), rest: scanner.rest(r.offset, r.length)}
 		if err := x.copyRecord(scanner, r, &sum); err != nil {
 			return err
+		}
+		if x.options.Follow == nil {
+			x.idx.sums.doubt() // else the sum of all is compared with that of another copy
 		}
 		x.idx.add(e)
 		e.loadInto(loader)
@@ -221,7 +237,7 @@ func (x *compaction) copyLive(live *index.Map) error {
 		return err
 	}
 	x.index, _ = loader.Map()
-	x.read = x.limit
+	x.read, x.rests.from = x.limit, x.idx.sums.records()
 	x.origin.Sum, x.origin.Skipped = sum, x.origin.Floor-x.end
 	return x.compare()
 }
@@ -317,14 +333,14 @@ func (x *compaction) copyRest(end int64) error {
 		if verdict != recordGood {
 			return &CorruptError{x.from.dat.Name(), x.read, "what was written just now is no needle"}
 		}
-		e := idxEntry{key: r.key, offset: uint32(x.end / needleAlignment), size: int32(r.size)}
+		e := idxEntry{key: r.key, offset: uint32(x.end / needleAlignment), size: int32(r.size), rest: scanner.rest(r.offset, r.length)}
 		if r.size == 0 {
 			e.size = tombstoneSize
 		}
 		if err := x.copyRecord(scanner, r, &sum); err != nil {
 			return err
 		}
-		x.idx.add(e)
+		x.passRest(e)
 		x.apply(e)
 		x.read += r.length
 	}

@@ -26,6 +26,7 @@ func (x *compaction) cutOver() error {
 	if err := x.copyRest(v.stats.length.Load()); err != nil {
 		return err
 	}
+	x.judgeRests()
 	x.length = x.end
 	if err := x.copyTail(c.end); err != nil {
 		return err

@@ -193,7 +193,8 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 	case v.foreign:
 		check.looseBytes, check.looseLength = v.meta.Clean.IdxBytes, v.meta.Clean.DatBytes
 	}
-	r.sums = &sumCheck{sums: newSums(v.fs, v.base+".sum"), stored: readSums(v.fs, v.base+".sum"), dat: v.dat(),
+	stored := readSums(v.fs, v.base+".sum")
+	r.sums = &sumCheck{sums: newSums(v.fs, v.base+".sum"), stored: stored, inFile: len(stored), dat: v.dat(),
 		version: v.superblock.Version, looseBytes: check.looseBytes}
 	check.sums = r.sums
 	loader := index.NewLoader()
@@ -246,7 +247,7 @@ func (r *recovery) loadIdx(datLength int64) (idxLoad, error) {
 			return load, err
 		}
 	}
-	r.sums = &sumCheck{sums: newSums(v.fs, v.base+".sum")}
+	r.sums = &sumCheck{sums: newSums(v.fs, v.base+".sum"), inFile: len(stored)}
 	return idxLoad{logEnd: check.firstNeedle}, nil
 }
 
@@ -357,6 +358,7 @@ func (r *recovery) openIdxWriter(goodBytes int64) {
 		r.v.sums.Store(nil)
 		return
 	}
+	w.sums.dropStale(r.sums.inFile)
 	w.dirty = r.v.meta.Clean == nil || r.v.meta.Clean.IdxBytes != goodBytes
 	size, err := r.idx.Size()
 	if err == nil && size > goodBytes {

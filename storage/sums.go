@@ -23,7 +23,7 @@ const (
 type blockSum struct {
 	entries uint32 // CRC-32C of their entries in `.idx`
 	rests   uint32 // of the checksums of what is no data in them, see restSum
-	doubted bool   // rests was made of what was found after a crash
+	doubted bool   // rests was made of what was found, after a crash or by a compaction that no other copy vouches for
 }
 
 // sums are checksums of what no other checksum tells about: the entries of `.idx`, and headers, attributes, times and
@@ -98,7 +98,7 @@ func (s *sums) append(b blockSum) {
 	s.last.rests[0] = firstRest
 }
 
-// doubt says that the records that follow in the last block, or are in it, are what was found after a crash.
+// doubt says that the records that follow in the last block, or are in it, are what was found: see blockSum.doubted.
 func (s *sums) doubt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,6 +116,35 @@ func (s *sums) rests(block, n int) (sum uint32, doubted bool) {
 		return s.last.rests[n], s.last.doubted
 	}
 	return 0, false
+}
+
+// records returns of how many records there are sums.
+func (s *sums) records() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.blocks)*sumRecords + s.last.n
+}
+
+// forget makes that the sums of rests are not known of any block with a record from one on.
+func (s *sums) forget(from int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := from / sumRecords; i < len(s.blocks); i++ {
+		s.blocks[i].rests = 0
+	}
+	clear(s.last.rests[max(from-len(s.blocks)*sumRecords, 0)+1:])
+	s.written = min(s.written, from/sumRecords)
+	s.last.written = 0
+}
+
+// doubtedAt reports whether the sum of the rests of a block is not known or doubted, of one that is under way so far.
+func (s *sums) doubtedAt(block int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if block < len(s.blocks) {
+		return s.blocks[block].doubted || s.blocks[block].rests == 0
+	}
+	return s.last.doubted || s.last.rests[s.last.n] == 0
 }
 
 // learn takes down the sum of the rests of the first n records of a block.
@@ -202,6 +231,20 @@ func (s *sums) keepAs(name string) {
 	defer s.mu.Unlock()
 	s.name, s.written, s.last.written = name, 0, 0
 	s.write(func(f vfs.File) error { return f.Truncate(0) })
+}
+
+// dropStale takes out of the file what is not believed of it, of which there are so many blocks: the next records might
+// have the entries that it was made for.
+func (s *sums) dropStale(blocks int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	believed := s.written
+	if s.last.written > 0 {
+		believed++
+	}
+	if blocks > believed {
+		s.write(func(f vfs.File) error { return f.Truncate(int64(len(sumHead) + believed*sumSize)) })
+	}
 }
 
 func (b blockSum) appendTo(dst []byte) []byte {

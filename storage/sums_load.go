@@ -14,6 +14,7 @@ const maxStale = 8
 type sumCheck struct {
 	sums       *sums
 	stored     []blockSum
+	inFile     int // blocks, believed or not
 	dat        vfs.File
 	version    Version
 	looseBytes int64 // as in idxCheck
@@ -61,6 +62,14 @@ func (b blockSum) matches(entries []byte) (n int) {
 	return n / idxEntrySize
 }
 
+// prefix returns of how many of the entries the sum of rests is known, and that.
+func (b blockSum) prefix(entries []byte) (n int, rests uint32) {
+	if n = b.matches(entries); n == 0 || b.rests == 0 {
+		return 0, firstRest
+	}
+	return n, b.rests
+}
+
 // fromLog returns the entries of the records that begin at an offset of the log, and how many bytes of them are what
 // the sum was made of.
 func (c *sumCheck) fromLog(want blockSum, entries []byte, check *idxCheck, at int64) (n int, good []byte) {
@@ -97,6 +106,9 @@ func (c *sumCheck) loaded(entries []byte, at int64) {
 		now := blockSum{entries: known(Checksum(entries))}
 		if now.entries == was.entries {
 			now = was
+		} else if n, sum := was.prefix(entries); n > 0 {
+			rests := c.guess(entries, n, sum)
+			now.rests, now.doubted = rests[sumRecords], true
 		}
 		if c.sums.written == len(c.sums.blocks) && now == was {
 			c.sums.written++
@@ -112,17 +124,25 @@ func (c *sumCheck) loaded(entries []byte, at int64) {
 	if l.n > 0 && known(l.entries) == was.entries {
 		l.rests[l.n], l.doubted, l.written = was.rests, was.doubted, l.n
 	}
-	if c.dat == nil || first > 0 || l.n == 0 || l.rests[l.n] != 0 || at < c.looseBytes {
+	if first > 0 || l.n == 0 || l.rests[l.n] != 0 || at < c.looseBytes {
 		return
 	}
-	// The run was under way when the process was killed: what is there now is better than nothing.
-	l.doubted = true
-	for i := range l.n {
+	n, sum := was.prefix(entries)
+	l.rests, l.doubted = c.guess(entries, n, sum), true
+}
+
+// guess returns the sums of rests of a run that was under way when the process was killed, from that of its first n
+// records on, which was written before: of the others what is there now is better than nothing. What has flipped since
+// in the first ones makes the sum another one than that of what is there.
+func (c *sumCheck) guess(entries []byte, n int, sum uint32) (rests [sumRecords + 1]uint32) {
+	rests[0], rests[n] = firstRest, sum
+	for i := n; i < len(entries)/idxEntrySize; i++ {
 		e := parseIdxEntry(entries[i*idxEntrySize:])
 		rest, _, err := readRest(c.dat, c.version, int64(e.offset)*needleAlignment, nil)
 		if err != nil {
-			return
+			return rests
 		}
-		l.rests[i+1] = foldRest(l.rests[i], known(Checksum(rest)))
+		rests[i+1] = foldRest(rests[i], known(Checksum(rest)))
 	}
+	return rests
 }

@@ -65,8 +65,11 @@ func (s *Server) healCookie(v *storage.Volume, p *blob.Path) bool {
 		if same, err := storage.HasCookie(from, offset, p.Key, p.Cookie); err != nil || !same {
 			continue
 		}
-		s.scrub.found.Add(1)
 		mended, err := v.Mend(offset, end, from)
+		if err == nil && mended.Changed == 0 {
+			return true // another request was faster
+		}
+		s.scrub.found.Add(1)
 		if err != nil {
 			s.cfg.Logger.Error("the cookie of a blob is damaged, and is not mended", "volume", v.ID(), "offset", offset, "error", err)
 			continue

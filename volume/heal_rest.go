@@ -76,24 +76,29 @@ func (s *Server) mendRest(v *storage.Volume, b storage.RestBlock) (mended int, e
 // judgeRest returns the sum that a run of records should have, of what is known here and what so many other copies
 // should have told. 0: that is to be found out another time.
 func judgeRest(b storage.RestBlock, answers map[string]wire.RestSums, others int) (sum uint32, err error) {
-	votes, guesses := map[uint32]int{b.Here: 1}, map[uint32]bool{}
-	note := func(known uint32, doubted bool) {
+	own := b.Sum != 0 && !b.Doubted
+	votes, same := map[uint32]int{}, 0
+	// vote counts what a copy knows for sure, or else what most would have to agree on. A doubted sum that its own bytes
+	// do not have any more is that of what was there before.
+	vote := func(known uint32, doubted bool, here uint32) {
 		switch {
 		case known == 0:
+			votes[here]++
 		case doubted:
-			guesses[known] = true
+			votes[known]++
 		case sum == 0 || known == b.Here:
 			sum = known
 		}
+		if here == b.Here {
+			same++
+		}
 	}
+	vote(b.Sum, b.Doubted, b.Here)
 	for _, r := range answers {
-		note(r.Sum, r.Doubted)
-		votes[r.Here]++
+		vote(r.Sum, r.Doubted, r.Here)
 	}
-	own := b.Sum != 0 && !b.Doubted
-	note(b.Sum, b.Doubted)
 	switch {
-	case votes[b.Here] == 1+others && (others > 0 || !own): // all are the same
+	case same == 1+others && (others > 0 || b.Sum == 0): // all are the same
 		return b.Here, nil
 	case own:
 		return b.Sum, nil
@@ -101,10 +106,6 @@ func judgeRest(b storage.RestBlock, answers map[string]wire.RestSums, others int
 		return sum, nil
 	case len(answers) < others && (b.Sum == 0 || b.Sum == b.Here):
 		return 0, nil
-	case len(guesses) == 1:
-		for guess := range guesses {
-			return guess, nil
-		}
 	}
 	for candidate, n := range votes {
 		if 2*n > 1+others {
