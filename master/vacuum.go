@@ -24,6 +24,8 @@ const (
 	vacuumRetry = 10 * time.Minute
 	// followRetry is that for one of which some copies are compacted and others are not.
 	followRetry = 10 * time.Second
+	// reportTimeout bounds how long a vacuum that is asked for waits for reports.
+	reportTimeout = 3 * time.Second
 )
 
 // serveVacuum answers /vol/vacuum: it has the volumes compacted whose share of deleted bytes has reached the
@@ -35,6 +37,7 @@ func (t *term) serveVacuum(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	t.awaitServers()
+	t.askForReports(id)
 	var refused error // of the volume that is named
 	t.vacuum(threshold, func(at garbage) bool { return id == 0 || at.id == id }, func(at garbage, err error) {
 		t.log.Warn("a volume was not vacuumed", "volume", uint32(at.id), "server", at.server, "err", err)
@@ -47,6 +50,24 @@ func (t *term) serveVacuum(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	t.serveDirStatus(ctx)
+}
+
+// askForReports has the servers that hold a volume, all of them for id 0, tell what they hold now: what was deleted a
+// moment ago may be what somebody wants to be rid of. One that does not answer is known by what it told before.
+func (t *term) askForReports(id blob.VolumeID) {
+	var servers []string
+	t.tree.Walk(func(s topology.ServerStatus) {
+		if id == 0 || slices.ContainsFunc(s.Volumes, func(v wire.VolumeInfo) bool { return v.ID == uint32(id) }) {
+			servers = append(servers, s.URL)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.ctx, reportTimeout)
+	defer cancel()
+	each(len(servers), func(i int) {
+		if err := t.client.PostJSON(ctx, servers[i], wire.PathVolumeReport, struct{}{}, nil); err != nil {
+			t.log.Info("a volume server does not report", "server", servers[i], "err", err)
+		}
+	})
 }
 
 // readVacuum reads the parameters; id is 0 for all volumes.

@@ -17,7 +17,14 @@ import (
 func vacuumable(v *volumeServer, refused *atomic.Bool) *atomic.Int32 {
 	done, asked := new(atomic.Int32), map[uint32]bool{}
 	v.http.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != wire.PathVolumeVacuum {
+		switch r.URL.Path {
+		case wire.PathVolumeVacuum:
+		case wire.PathVolumeReport:
+			v.beat(false)
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte("{}"))
+			return
+		default:
 			v.ServeHTTP(w, r)
 			return
 		}
@@ -95,7 +102,9 @@ func TestVacuum(t *testing.T) {
 	b.beat(true)
 	f.post("/vol/vacuum?garbageThreshold=0&volumeId=4").want(t, 200, `"Topology"`)
 	f.post("/vol/vacuum?garbageThreshold=0&volumeId=2").want(t, 200, `"Topology"`)
-	if doneA.Load() != 3 || doneB.Load() != 2 {
+	b.set(garbageVolume(5, 600, nil)) // of which no heartbeat has told
+	f.post("/vol/vacuum?garbageThreshold=0.5").want(t, 200, `"Topology"`)
+	if doneA.Load() != 3 || doneB.Load() != 3 {
 		t.Errorf("%d and %d volumes were vacuumed in the end", doneA.Load(), doneB.Load())
 	}
 }

@@ -11,8 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"weed/client"
 	"weed/internal/blob"
+	"weed/internal/httpx"
 	"weed/internal/wire"
 )
 
@@ -226,15 +229,21 @@ func (h *heartbeat) tell(id blob.VolumeID) {
 }
 
 // awaitKnown waits until the master knows that a volume takes no puts, so that whoever is refused one and asks
-// for another fid gets it elsewhere. It does not wait for a master that is away, and not for long.
+// for another fid gets it elsewhere.
 func (h *heartbeat) awaitKnown(id blob.VolumeID) {
+	h.await(func() bool { return (*h.known.Load())[uint32(id)].ReadOnly })
+}
+
+// await waits until the master has learned something, or all that is here now. It does not wait for a master that is
+// away, and not for long.
+func (h *heartbeat) await(learnedIt func() bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), knownTimeout)
 	defer cancel()
 	for range 2 { // the first that is answered may have been made before
 		h.mu.Lock()
 		learned := h.learned
 		h.mu.Unlock()
-		if (*h.known.Load())[uint32(id)].ReadOnly || !h.registered.Load() {
+		if learnedIt() || !h.registered.Load() {
 			return
 		}
 		h.kick()
@@ -244,6 +253,12 @@ func (h *heartbeat) awaitKnown(id blob.VolumeID) {
 			return
 		}
 	}
+}
+
+// postReport tells the master what is here now.
+func (s *Server) postReport(ctx *fasthttp.RequestCtx) {
+	s.beat.await(func() bool { return false })
+	httpx.JSON(ctx, fasthttp.StatusOK, struct{}{})
 }
 
 // watchSpace looks at the room on the disks until ctx ends, whether masters answer or not.

@@ -63,6 +63,25 @@ func TestHeartbeatsTellEverythingThenWhatChanges(t *testing.T) {
 	}
 }
 
+// A report that is asked for tells all that was done before, and is answered when it was heard.
+func TestReportNow(t *testing.T) {
+	n := run(t, func(c *Config) { c.Pulse = time.Hour })
+	n.create(3, "")
+	n.put(fid, "x")
+	_, at := n.master.await(t, 0, func(b wire.Heartbeat) bool { return len(b.Volumes) == 1 })
+	for at+1 < n.master.count() {
+		at++
+	}
+	n.do("DELETE", fid, "").want(202)
+	n.do("POST", wire.PathVolumeReport, "{}").want(200)
+	heard := n.master.count()
+	told, last := n.master.await(t, at+1, func(b wire.Heartbeat) bool { return volumesOf(b)[3].DeleteCount == 1 })
+	if last >= heard {
+		t.Errorf("it was answered before heartbeat %d, at %d: %+v", last, heard, told)
+	}
+	n.do("GET", wire.PathVolumeReport, "").want(405)
+}
+
 func TestHeartbeatsFollowThePulseOfTheMaster(t *testing.T) {
 	master := newFakeMaster(t)
 	master.answer(func(wire.Heartbeat) (wire.HeartbeatReply, int) { return wire.HeartbeatReply{PulseMillis: 5}, 200 })

@@ -24,6 +24,7 @@ func (s *Server) makePages() map[string]page {
 		wire.PathVolumeCreate: {s.postCreate, post},
 		wire.PathVolumeDelete: {s.postDelete, post},
 		wire.PathVolumeMark:   {s.postMark, post},
+		wire.PathVolumeReport: {s.postReport, post},
 		wire.PathVolumeExpire: {s.postExpire, post},
 		wire.PathVolumeVacuum: {s.serveVacuum, []string{fasthttp.MethodGet, fasthttp.MethodPost}},
 

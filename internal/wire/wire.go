@@ -10,6 +10,10 @@ const (
 	PathVolumeDelete = "/internal/volume/delete" // master -> volume server, POST DeleteVolume -> {}
 	PathVolumeMark   = "/internal/volume/mark"   // operator or master -> volume server, POST MarkVolume -> VolumeInfo
 
+	// PathVolumeReport has a volume server send a heartbeat now: master -> volume server, POST {} -> {}, once the leader
+	// has heard it, or after a second.
+	PathVolumeReport = "/internal/volume/report"
+
 	// PathVolumeExpire asks the primary of a volume whether all blobs in it have expired, so that it may be deleted:
 	// master -> volume server, POST ExpireVolume -> VolumeInfo. From then on the volume takes nothing. 409 if it was
 	// written to since, or its time is not over by the clock of the server.
