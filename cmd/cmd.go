@@ -77,7 +77,11 @@ func newRoot() *cobra.Command {
 	}
 	root.PersistentFlags().SortFlags = true
 	addLogFlags(root.PersistentFlags())
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(cmd.OutOrStdout(), cmd) })
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		if err := writeHelp(cmd.OutOrStdout(), cmd); err != nil {
+			cmd.PrintErrln(err)
+		}
+	})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newMaster(), newVolume(), newFiler(), newServer(), newBenchmark(),

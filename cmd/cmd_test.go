@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -22,6 +23,19 @@ func execute(t *testing.T, line string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = Execute(strings.Fields(line), &out, &errs)
 	return code, out.String(), errs.String()
+}
+
+// fullDisk takes no bytes.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestHelpToAFullDisk: a page that nobody gets is no success.
+func TestHelpToAFullDisk(t *testing.T) {
+	var errs bytes.Buffer
+	if code := Execute([]string{"help"}, fullDisk{}, &errs); code != exitFailure || !strings.Contains(errs.String(), "no space") {
+		t.Errorf("exit code %d, %q", code, errs.String())
+	}
 }
 
 func TestExecute(t *testing.T) {

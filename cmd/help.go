@@ -32,14 +32,13 @@ func newHelp() *cobra.Command {
 					return usageErrorf("unexpected argument %q", name)
 				}
 			}
-			writeHelp(cmd.OutOrStdout(), target)
-			return nil
+			return writeHelp(cmd.OutOrStdout(), target)
 		},
 	}
 }
 
 // writeHelp prints a command's page: what it does, an example, its flags with one dash.
-func writeHelp(w io.Writer, cmd *cobra.Command) {
+func writeHelp(w io.Writer, cmd *cobra.Command) error {
 	var page bytes.Buffer
 	fmt.Fprintf(&page, "Usage: %s\n\n", usageLine(cmd))
 	writeWrapped(&page, "", cmd.Long)
@@ -64,7 +63,8 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 	if cmd.HasSubCommands() {
 		page.WriteString("\n\"weed help command\" shows the flags of a command.\n")
 	}
-	w.Write(page.Bytes()) //nolint:errcheck // a reader who closed the pipe has seen enough
+	_, err := w.Write(page.Bytes())
+	return err
 }
 
 func usageLine(cmd *cobra.Command) string {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"weed/internal/httpx"
 	"weed/master"
@@ -61,6 +63,9 @@ func newServer() *cobra.Command {
 			return serve(cmd, &common.profiles, func(ctx context.Context, logger *slog.Logger) error {
 				v.Logger = logger
 				if !isFiler {
+					for _, name := range setWithPrefix(cmd.Flags(), "filer.") {
+						logger.Warn("a flag has no effect, for no filer runs without -filer", "flag", "-"+name)
+					}
 					return runBoth(ctx, m, v)
 				}
 				return runWithFiler(ctx, m, v, func(ctx context.Context) error {
@@ -79,6 +84,16 @@ func newServer() *cobra.Command {
 	command.Flags().BoolVar(&isFiler, "filer", false, "Run a filer as well, on the port of -filer.port.")
 	command.Flags().StringVar(&dirs, "dir", "./data", dirUsage)
 	return command
+}
+
+// setWithPrefix returns the names of the flags that were given and begin so.
+func setWithPrefix(flags *pflag.FlagSet, prefix string) (names []string) {
+	flags.Visit(func(f *pflag.Flag) {
+		if strings.HasPrefix(f.Name, prefix) {
+			names = append(names, f.Name)
+		}
+	})
+	return names
 }
 
 // runBoth runs a master and a volume server until ctx ends or one of them fails. The master drains first,

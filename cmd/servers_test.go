@@ -205,3 +205,13 @@ func TestMasterConfig(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+func TestSetWithPrefix(t *testing.T) {
+	flags := newServer().Flags()
+	if err := flags.Parse([]string{"--filer.port=1", "--volume.max=3", "--filer.maxMB=2"}); err != nil {
+		t.Fatal(err)
+	}
+	if names := setWithPrefix(flags, "filer."); strings.Join(names, " ") != "filer.maxMB filer.port" {
+		t.Errorf("%q", names)
+	}
+}

@@ -240,6 +240,9 @@ func TestDirectories(t *testing.T) {
 	if l := page("namePattern=?&limit=4"); len(l.Files) != 1 || l.ShouldDisplayLoadMore {
 		t.Errorf("%+v", l)
 	}
+	if l := page("namePattern=n%5B01%5D%5B%5E1-9%5D"); len(l.Files) != 2 || l.Files[1].Name != "n10" {
+		t.Errorf("%+v", l)
+	}
 	x.want(400, "GET", "/d/?limit=0", "")
 	x.want(400, "GET", "/d/?namePattern=[", "")
 	x.want(404, "GET", "/e/", "")

@@ -109,7 +109,8 @@ func (f *Filer) list(w http.ResponseWriter, r *http.Request, dir store.Path, que
 		l.limit = int(min(n, uint64(f.cfg.DirListLimit)))
 	}
 	if _, err := pathpkg.Match(l.pattern, ""); err != nil {
-		return fmt.Errorf("%w namePattern %.100q: * stands for any letters, ? for one", errParameter, l.pattern)
+		return fmt.Errorf("%w namePattern %.100q: * stands for any letters, ? for one, [a-z] for one of these, and what follows a \\ "+
+			"for itself", errParameter, l.pattern)
 	}
 	leave, err := f.enterListing(r.Context(), l.limit)
 	if err != nil {

@@ -55,7 +55,10 @@ func (v *Volume) openFile(ext string, flag int) (vfs.File, error) {
 		return f, err
 	}
 	readable, readErr := v.fs.OpenFile(name, os.O_RDONLY, 0)
-	if readErr != nil {
+	switch {
+	case errors.Is(readErr, vfs.ErrNotRegular):
+		return nil, readErr
+	case readErr != nil:
 		return nil, err
 	}
 	v.readOnly.set(CauseFiles, true)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"weed/internal/vfs"
@@ -37,4 +38,14 @@ func TestReopen(t *testing.T) {
 	must(t, errors.Join(one.Close(), two.Close(), f.Close()))
 	_, err = d.Reopen()
 	mustBe(t, err, fs.ErrClosed)
+}
+
+// Nobody waits for who writes to a pipe that is named like a file.
+func TestOpenPipe(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	must(t, syscall.Mkfifo(name, 0o600))
+	for _, flag := range []int{os.O_RDONLY, os.O_RDWR, os.O_RDWR | os.O_CREATE} {
+		_, err := vfs.OS.OpenFile(name, flag, 0o600)
+		mustBe(t, err, vfs.ErrNotRegular)
+	}
 }

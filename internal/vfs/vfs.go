@@ -28,6 +28,9 @@ import (
 // another.
 var ErrLocked = errors.New("locked by another process")
 
+// ErrNotRegular is the kind of the error of FS.OpenFile for a pipe, a socket or a device.
+var ErrNotRegular = errors.New("not a regular file")
+
 // FS is a file system. Errors are those of package os: they match fs.ErrNotExist, fs.ErrExist,
 // fs.ErrPermission, syscall.ENOSPC, syscall.EIO with errors.Is, and name the path.
 type FS interface {
