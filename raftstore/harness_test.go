@@ -71,7 +71,8 @@ func (j *journal) list() []string {
 // network carries all connections of a cluster and can cut servers off.
 type network struct {
 	mu    sync.Mutex
-	cut   map[string]bool
+	cut   map[string]bool // connections end
+	lossy map[string]bool // what is sent there is lost, and nobody is told
 	conns map[*wire]struct{}
 }
 
@@ -79,6 +80,18 @@ type wire struct {
 	net.Conn
 	from, to string
 	network  *network
+	lost     bool // guarded by network.mu
+}
+
+func (w *wire) Write(b []byte) (int, error) {
+	w.network.mu.Lock()
+	lost := w.network.lossy[w.to] || w.lost
+	w.lost = lost // a connection that has lost bytes is of no use any more
+	w.network.mu.Unlock()
+	if lost {
+		return len(b), nil
+	}
+	return w.Conn.Write(b)
 }
 
 func (w *wire) Close() error {
@@ -115,6 +128,12 @@ func (n *network) isolate(id string, yes bool) {
 			w.Conn.Close()
 		}
 	}
+}
+
+func (n *network) lose(to string, yes bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lossy[to] = yes
 }
 
 // raftHalf is what the owner of a shared port hands to a Store.
@@ -202,7 +221,7 @@ type nodes []*node
 // newNodes prepares count servers that all list each other; none is started.
 func newNodes(t *testing.T, count int) nodes {
 	t.Helper()
-	network := &network{cut: map[string]bool{}, conns: map[*wire]struct{}{}}
+	network := &network{cut: map[string]bool{}, lossy: map[string]bool{}, conns: map[*wire]struct{}{}}
 	var all nodes
 	var ids []string
 	for range count {

@@ -23,6 +23,7 @@ type Store struct {
 	incarnation string
 	stream      *stream
 	raft        *raft.Raft
+	transport   *raft.NetworkTransport
 
 	// readyTerm is the term in which this server, as leader, has applied all that was committed before.
 	readyTerm atomic.Uint64
@@ -64,13 +65,16 @@ func Open(cfg Config, machine StateMachine) (_ *Store, err error) {
 	}
 	s.stream.admit = s.serveAdmission
 	bridge := &logBridge{to: cfg.Logger, name: "raft"}
-	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	s.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s.stream, MaxPool: 3, Timeout: cfg.Timeouts.Request, Logger: bridge, MsgpackUseNewTimeFormat: true,
+		// One by one: the library's pipeline stands still for good when a request fails while there is another one to send.
+		// The follower gets nothing more from this leader then, and the leader can't be closed.
+		MaxRPCsInFlight: 1,
 	})
 	defer func() {
 		if err != nil {
 			cancel()
-			_ = transport.Close()
+			_ = s.transport.Close()
 			if s.disk != nil {
 				err = errors.Join(err, s.disk.close())
 			}
@@ -83,11 +87,11 @@ func Open(cfg Config, machine StateMachine) (_ *Store, err error) {
 		return nil, fmt.Errorf("read incarnation in %s: %w", cfg.Dir, err)
 	}
 	rc := s.raftConfig(bridge)
-	members, err := s.prepare(*rc, transport, machine)
+	members, err := s.prepare(*rc, s.transport, machine)
 	if err != nil {
 		return nil, err
 	}
-	s.raft, err = raft.NewRaft(rc, machineAdapter{machine}, s.disk.logs, s.disk.bolt, s.disk.snapshots, transport)
+	s.raft, err = raft.NewRaft(rc, machineAdapter{machine}, s.disk.logs, s.disk.bolt, s.disk.snapshots, s.transport)
 	if err != nil {
 		return nil, fmt.Errorf("start raft in %s: %w", cfg.Dir, err)
 	}
@@ -223,7 +227,9 @@ func (s *Store) close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.calls.Wait()
-	err := s.raft.Shutdown().Error() // closes the transport and the stream under it
+	ended := s.raft.Shutdown()
+	// Raft waits for requests that are under way, those too that nobody answers.
+	err := errors.Join(s.transport.Close(), ended.Error())
 	s.stream.wait()
 	s.announce()
 	return errors.Join(err, s.disk.close())
