@@ -107,17 +107,22 @@ func NewGroup(v blob.VolumeID, self Server, leases *Leases, kept Durable, origin
 	if fresh {
 		g.committed = length
 	}
-	g.enter(now)
-	if g.role == Primary {
-		if g.returning = !fresh; fresh {
-			g.lead(now)
-		}
-	}
-	if a := kept.Asked; a != nil && a.Epoch == kept.Config.Epoch+1 && g.role != Outside {
-		g.askAgain(*a)
+	g.begin(now)
+	if g.returning && fresh {
+		g.returning = false
+		g.lead(now)
 	}
 	g.publish()
 	return g
+}
+
+// begin takes up what was kept.
+func (g *Group) begin(now Instant) {
+	g.enter(now)
+	g.returning = g.role == Primary
+	if a := g.durable.Asked; a != nil && a.Epoch == g.durable.Config.Epoch+1 && g.role != Outside {
+		g.askAgain(*a)
+	}
 }
 
 // Status is a snapshot of a group.
@@ -368,14 +373,33 @@ func (g *Group) Failed(now Instant) []Effect {
 // is committed is not in sync.
 func (g *Group) Whole(offset int64) { g.whole = offset }
 
-// Recovered tells the group that a log that had failed can be written again, and how long it is. It matters once
-// this server is left out: it can be made a member again.
-func (g *Group) Recovered(length int64) {
-	if g.role == Outside {
-		g.failed, g.aligned = false, false
-		g.cuts++
-		g.length, g.whole, g.persisted = length, length, min(g.persisted, length)
+// Restart begins anew after Failed, once the log can be written again: with what was kept, as if the server had restarted,
+// and with the configuration that the group has come to since. The log has an origin and a length, all of it is durable,
+// and its last whole record ends at whole. It does nothing, and returns false, for a member that makes way: that is left out
+// by the others, and then it can be restarted.
+func (g *Group) Restart(kept Durable, origin Origin, length, whole int64, now Instant) (effects []Effect, done bool) {
+	latest, round := g.durable.Config, g.round
+	if g.role == Follower && latest.Epoch == kept.Config.Epoch {
+		return nil, false
 	}
+	for i := range g.members {
+		g.leases.claim(g.volume, 0, g.members[i].server)
+	}
+	g.durable, g.origin, g.length, g.whole, g.persisted = kept, origin, length, whole, length
+	g.committed = 0 // it may not have come to those who read
+	g.cuts++
+	g.since, g.failed, g.active, g.returning = now, false, false, false
+	g.asking, g.progress, g.proposed, g.syncTo = nil, nil, g.proposed[:0], 0
+	g.learners, g.wishes = nil, wishes{}
+	g.out = g.out[:0]
+	g.begin(now)
+	if kept.Config.Epoch == latest.Epoch {
+		g.round, g.gaveUp = round, round // what it has reported in that round need not be so any more
+		g.save()
+	}
+	g.adopt(latest, now)
+	g.tick(now)
+	return g.flush(), true
 }
 
 // Persisted tells the group that its log is durable up to a length, if it was not cut since: cuts is that of the

@@ -90,7 +90,12 @@ func (s *sim) inflict(kind int, x *simServer) {
 		s.logf("%s: disk errors, %.2f", x.id, x.broken)
 		life := x.life
 		s.after(long, func() {
-			if x.life == life && x.up && x.broken > 0 && !s.calm { // the operator has it replaced
+			switch {
+			case x.life != life || !x.up || x.broken == 0 || s.calm:
+			case s.rng.IntN(2) == 0:
+				s.logf("%s: the disk takes bytes again", x.id)
+				x.broken = 0
+			default: // the operator has it replaced
 				x.crash(false)
 			}
 		})

@@ -121,6 +121,7 @@ func (x *simServer) tick() {
 		if c == nil || !x.up || c.resting && (c.group.role == Outside || c.group.Readable(x.clock())) {
 			continue
 		}
+		c.recover()
 		c.do(c.group.Tick(x.clock()))
 		c.resting = s.plan.rest && c.group.Quiet()
 	}
@@ -176,6 +177,23 @@ func (c *simCopy) do(effects []Effect) {
 		}
 	}
 	c.notice()
+}
+
+// recover goes on with a log that had failed when the disk takes bytes again.
+func (c *simCopy) recover() {
+	x := c.server
+	s := x.sim
+	if !c.group.failed || x.broken > 0 || s.chance(0.5) {
+		return
+	}
+	c.synced = c.length()
+	effects, done := c.group.Restart(c.kept, c.origin, int64(c.length()), int64(wholeRecords(c.length())), x.clock())
+	if !done {
+		return
+	}
+	s.stats.recoveries++
+	s.logf("%s v%d: goes on, %s", x.id, c.volume.id, c.describe())
+	c.do(effects)
 }
 
 // carryOut does one thing, and reports whether what follows may be done.

@@ -57,6 +57,7 @@ func (t *simStats) add(o *simStats) {
 	t.timeouts += o.timeouts
 	t.epochs += o.epochs
 	t.crashes += o.crashes
+	t.recoveries += o.recoveries
 	t.excused += o.excused
 	t.vacuumed += o.vacuumed
 	t.resets += o.resets

@@ -55,7 +55,7 @@ type sim struct {
 }
 
 type simStats struct {
-	events, commits, acked, refused, unknown, reads, timeouts, epochs, crashes, excused, vacuumed, resets int
+	events, commits, acked, refused, unknown, reads, timeouts, epochs, crashes, excused, vacuumed, resets, recoveries int
 }
 
 // simFailure is what a check panics with.

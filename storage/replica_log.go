@@ -33,6 +33,12 @@ func (l *Log) Waiting() bool {
 // Sync has what was written synced before the next Persisted, whatever the policy.
 func (l *Log) Sync() { l.c.replica.sync = true }
 
+// Settle makes durable, whatever the policy, what was written. The error is the disk's.
+func (l *Log) Settle() error {
+	l.c.replica.unsynced = false
+	return l.c.sync()
+}
+
 // WantsSync reports whether an operation in flight is to be synced whatever the policy.
 func (l *Log) WantsSync() bool {
 	f := l.c.replica.flight

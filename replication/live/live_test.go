@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"weed/internal/blob"
@@ -318,4 +319,72 @@ func TestClosedVolume(t *testing.T) {
 	if c.servers["b"].replica() != nil {
 		t.Error("still there")
 	}
+}
+
+// noRoomForMeta is a full disk that can't keep what the replication has to remember.
+func noRoomForMeta(op vfs.Op) error {
+	if op.Is("*.meta.tmp", vfs.OpWrite, vfs.OpOpen) {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
+// A primary that can't note down an epoch, or whom it is about to leave out, leads again when its disk has room: nobody
+// else could, and no operator is needed.
+func TestPrimaryWithoutRoomForItsState(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "a", "b")
+	a := c.servers["a"]
+	c.settled("a", "b")
+	must(t, a.put(1, "one"))
+
+	a.disk.SetFault(noRoomForMeta)
+	disk := c.servers["b"].kill()
+	c.eventually("a can't note down that it leaves b out", func() bool { return a.replica().Look().Failed })
+	if a.replica().Readable() {
+		t.Error("who may be left out is read from")
+	}
+	a.disk.SetFault(nil)
+	c.settled("a")
+	must(t, a.delete(1))
+	if err := a.put(2, "two"); !errors.Is(err, replication.ErrCopies) {
+		t.Errorf("a put with a copy missing: %v", err)
+	}
+
+	b := c.start("b", disk, nil)
+	a.disk.SetFault(noRoomForMeta)
+	must(t, a.replica().Change("b", "", "", ""))
+	c.eventually("b is a member", func() bool { return len(c.inForce().Members) == 2 })
+	c.eventually("a can't note down the epoch", func() bool { return a.replica().Look().Failed })
+	if b.replica().Readable() || a.replica().Readable() {
+		t.Error("an epoch that its primary has not noted down is read from")
+	}
+	a.disk.SetFault(nil)
+	c.settled("a", "b")
+	must(t, a.put(2, "two"))
+	c.want(1, "", a, b)
+	c.want(2, "two", a, b)
+	c.wantAlike(a, b)
+}
+
+// Neither does one that is alone go on as if it had noted down an epoch.
+func TestLonelyPrimaryWithoutRoomForItsState(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "a", "b")
+	a := c.servers["a"]
+	c.settled("a", "b")
+	must(t, a.put(1, "one"))
+	full := func(op vfs.Op) error {
+		if c.inForce().Epoch == 1 { // it may note down that it asks
+			return nil
+		}
+		return noRoomForMeta(op)
+	}
+	a.disk.SetFault(full)
+	c.servers["b"].kill()
+	c.eventually("a can't note down that it is alone", func() bool { return a.replica().Look().Failed })
+	a.disk.SetFault(nil)
+	c.settled("a")
+	must(t, a.delete(1))
+	c.want(1, "", a)
 }

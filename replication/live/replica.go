@@ -39,9 +39,11 @@ type Replica struct {
 	group    *replication.Group
 	log      *storage.Log
 	spare    []delivery
-	failed   bool // the log can't be written
-	renew    bool // the log is to be fetched anew, once the others go on without it
-	told     bool // the group knows that
+	failed   bool                // the log can't be written
+	renew    bool                // the log is to be fetched anew, once the others go on without it
+	told     bool                // the group knows that; nothing that it wants to be written is any more
+	unsaved  bool                // what the group takes for kept is not
+	failedAt replication.Instant // or when it was last tried to go on
 	asking   bool
 	expiring int // calls of Expire until somebody has waited long enough
 	teller   *time.Timer
@@ -298,18 +300,44 @@ func ReadLog(v *storage.Volume, offset int64, p []byte, of *replication.Origin) 
 	return v.ReadLog(offset, p, origin)
 }
 
-// recover goes back to work when the disk does, once the others go on without this copy.
+// recover goes back to work when the disk does: once the others go on without this copy, or, if it leads, soon, as there
+// may be nobody who could do that in its place.
 func (r *Replica) recover() {
 	const unwritable = storage.CauseDamaged | storage.CauseFiles | storage.CauseNoSpace
-	if r.failed && r.Status().Role == replication.Outside && r.v.ReadOnly()&unwritable == 0 {
-		r.failed, r.told = false, false
-		r.group.Recovered(r.log.Length())
-		if r.renew {
-			r.renew = false
-			r.carryOut(r.group.Renew())
-		}
+	if !r.failed || r.v.ReadOnly()&unwritable != 0 || r.node.now()-r.failedAt < r.node.cfg.Lease ||
+		r.renew && r.Status().Role != replication.Outside {
+		return
+	}
+	r.failedAt = r.node.now()
+	done, err := r.restart()
+	if err != nil {
+		r.node.cfg.Logger.Error("this copy of a volume can't be written yet", "volume", r.id, "err", err)
+	}
+	if done {
 		r.node.cfg.Logger.Info("this copy of a volume can be written again", "volume", r.id)
 	}
+}
+
+// restart has the group begin anew with what is on the disk, as a restart of the server would.
+func (r *Replica) restart() (done bool, err error) {
+	if err := r.log.Settle(); err != nil {
+		return false, err
+	}
+	kept, err := decodeKept(r.v.Kept())
+	if err != nil {
+		return false, err
+	}
+	effects, done := r.group.Restart(kept, replication.Origin(r.log.Origin()), r.log.Length(), r.log.Whole(), r.node.now())
+	if !done {
+		return false, nil
+	}
+	renew := r.renew
+	r.failed, r.told, r.unsaved, r.renew = false, false, false, false
+	r.carryOut(effects)
+	if renew && !r.failed {
+		r.carryOut(r.group.Renew())
+	}
+	return !r.failed, nil
 }
 
 // Renew has this copy left out by the others, and fetched anew from them when it is made a member again. It does nothing
@@ -331,16 +359,16 @@ func (r *Replica) alone() bool {
 
 func (r *Replica) fail(err error) {
 	if !r.failed {
-		r.failed = true
+		r.failed, r.failedAt = true, r.node.now()
 		r.node.cfg.Logger.Error("this copy of a volume can't go on: the other copies go on without it", "volume", r.id, "err", err)
-		r.giveWay()
 	}
+	r.giveWay()
 }
 
-// giveWay tells the group that the log can't be written, as soon as there is another copy to go on with. Until then it
-// can still be read.
+// giveWay tells the group that the log can't be written, as soon as there is another copy to go on with, or it takes for
+// kept what is not. Until then it can still be read.
 func (r *Replica) giveWay() {
-	if r.failed && !r.told && !r.alone() {
+	if r.failed && !r.told && (r.unsaved || !r.alone()) {
 		r.told = true
 		r.carryOut(r.group.Failed(r.node.now()))
 	}
@@ -351,15 +379,28 @@ func (r *Replica) carryOut(effects []replication.Effect) {
 	r.stir()
 	var failure error
 	for i := range effects {
-		if err := r.do(&effects[i]); err != nil {
-			failure = err
-			break
+		e := &effects[i]
+		if r.told && writes(e.Kind) {
+			continue // as after a crash, until it is restarted
 		}
+		if failure == nil { // what follows may depend on what was not done
+			failure = r.do(e)
+		}
+		r.unsaved = r.unsaved || failure != nil && e.Kind == replication.EffectSave
 	}
 	r.publish()
 	if failure != nil {
 		r.fail(failure)
 	}
+}
+
+// writes reports whether an effect changes what is on the disk.
+func writes(kind replication.EffectKind) bool {
+	switch kind {
+	case replication.EffectWrite, replication.EffectCut, replication.EffectReset, replication.EffectSave:
+		return true
+	}
+	return false
 }
 
 func (r *Replica) do(e *replication.Effect) (err error) {
