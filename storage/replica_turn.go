@@ -52,7 +52,7 @@ func (c *committer) help(task func()) bool {
 		c.idleReplica()
 	}
 	c.helped = false
-	c.rest(p.unsynced || p.flight == nil && len(c.queue) > 0)
+	c.rest(p.unsynced || c.goesOn())
 	return true
 }
 
@@ -62,5 +62,11 @@ func (c *committer) lead() {
 	c.busy = true
 	c.mu.Unlock()
 	c.turn()
-	c.rest(c.replica.flight == nil && len(c.queue) > 0)
+	c.rest(c.goesOn())
+}
+
+// goesOn reports whether there is another turn to take: operations wait, or the replicator has yet to hear that none do.
+func (c *committer) goesOn() bool {
+	p := &c.replica
+	return p.flight == nil && (len(c.queue) > 0 || p.unsettled)
 }

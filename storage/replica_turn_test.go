@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weed/internal/blob"
+	"weed/internal/vfs"
 )
 
 // helped has a task run by the caller, as soon as the committer rests.
@@ -88,5 +89,30 @@ func TestHelperGoesOn(t *testing.T) {
 	closeStore(t, s)
 	if p.v.Help(func() { t.Error("ran") }) || !errors.Is(p.v.Put(&Needle{Key: 9}), ErrClosed) {
 		t.Error("a closed volume takes more")
+	}
+}
+
+// quick is a Replicator whose copies are always there at once: what is appended is committed before the call returns.
+type quick struct {
+	solo
+	idle chan struct{}
+}
+
+func (q *quick) Idle() { q.idle <- struct{}{} }
+
+// Who has its operation decided at once tells that nothing follows, or has it told.
+func TestIdleIsToldAfterALead(t *testing.T) {
+	_, v := createTestVolume(t, vfs.NewMem(), Config{Sync: SyncNever})
+	idle := make(chan struct{}, 100)
+	if err := v.Replicate(func(l *Log) Replicator { return &quick{solo{log: l, committed: l.Length()}, idle} }); err != nil {
+		t.Fatal(err)
+	}
+	for key := range blob.Key(50) {
+		mustPut(t, v, key+1, []byte("x"))
+		select {
+		case <-idle:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("put %d: nobody was told that nothing follows", key)
+		}
 	}
 }
