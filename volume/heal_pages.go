@@ -42,9 +42,8 @@ func (s *Server) readLogRange(args *fasthttp.Args) (r logRange, err error) {
 	if err != nil {
 		return r, err
 	}
-	var ok bool
-	if r.v, ok = s.store.Volume(blob.VolumeID(id)); !ok {
-		return r, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume)
+	if r.v, err = s.volume(blob.VolumeID(id)); err != nil {
+		return r, err
 	}
 	if wanted := args.Peek("generation"); len(wanted) > 0 && string(wanted) != generation(r.v.Origin()) {
 		return r, errGeneration
@@ -157,8 +156,8 @@ func (s *Server) serveScrub(ctx *fasthttp.RequestCtx) {
 			s.fail(ctx, err)
 			return
 		}
-		if _, ok := s.store.Volume(blob.VolumeID(id)); !ok {
-			s.fail(ctx, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume))
+		if _, err := s.volume(blob.VolumeID(id)); err != nil {
+			s.fail(ctx, err)
 			return
 		}
 	}

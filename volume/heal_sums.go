@@ -8,7 +8,6 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"weed/internal/blob"
 	"weed/internal/httpx"
 	"weed/internal/wire"
 	"weed/storage"
@@ -116,16 +115,11 @@ func (s *Server) takeRest(v *storage.Volume, b storage.RestBlock, others []strin
 // getSums tells what is known of runs of records.
 func (s *Server) getSums(ctx *fasthttp.RequestCtx) {
 	args := ctx.QueryArgs()
-	id, err := unsigned(args, "volumeId", math.MaxUint32)
+	v, err := s.queriedVolume(args)
 	from, fromErr := unsigned(args, "from", math.MaxInt32)
 	runs, runsErr := unsigned(args, "runs", wire.MaxRunSums)
 	if err = errors.Join(err, fromErr, runsErr); err != nil {
 		s.fail(ctx, err)
-		return
-	}
-	v, ok := s.store.Volume(blob.VolumeID(id))
-	if !ok {
-		s.fail(ctx, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume))
 		return
 	}
 	of := string(args.Peek("generation"))

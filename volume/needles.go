@@ -3,12 +3,10 @@ package volume
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 
 	"github.com/valyala/fasthttp"
 
-	"weed/internal/blob"
 	"weed/internal/httpx"
 	"weed/internal/wire"
 	"weed/storage"
@@ -31,13 +29,9 @@ func (s *Server) getNeedles(ctx *fasthttp.RequestCtx) {
 }
 
 func (s *Server) needles(args *fasthttp.Args) (*wire.NeedlePage, error) {
-	id, err := unsigned(args, "volumeId", math.MaxUint32)
+	v, err := s.queriedVolume(args)
 	if err != nil {
 		return nil, err
-	}
-	v, ok := s.store.Volume(blob.VolumeID(id))
-	if !ok {
-		return nil, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume)
 	}
 	page := &wire.NeedlePage{Needles: []wire.LiveNeedle{}, Generation: generation(v.Origin())}
 	from := int64(0)

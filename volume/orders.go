@@ -3,6 +3,7 @@ package volume
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"github.com/valyala/fasthttp"
 
@@ -26,6 +27,23 @@ func (s *Server) readOrder(ctx *fasthttp.RequestCtx, order any) error {
 		return fmt.Errorf("%w: the order is not the JSON that is expected: %w", errParameter, err)
 	}
 	return nil
+}
+
+// volume returns a volume; the error is storage.ErrNoVolume.
+func (s *Server) volume(id blob.VolumeID) (*storage.Volume, error) {
+	if v, ok := s.store.Volume(id); ok {
+		return v, nil
+	}
+	return nil, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume)
+}
+
+// queriedVolume returns the volume of ?volumeId=.
+func (s *Server) queriedVolume(args *fasthttp.Args) (*storage.Volume, error) {
+	id, err := unsigned(args, "volumeId", math.MaxUint32)
+	if err != nil {
+		return nil, err
+	}
+	return s.volume(blob.VolumeID(id))
 }
 
 // postCreate makes a new, empty volume.
@@ -115,9 +133,9 @@ func (s *Server) postMark(ctx *fasthttp.RequestCtx) {
 		s.fail(ctx, err)
 		return
 	}
-	v, ok := s.store.Volume(blob.VolumeID(order.ID))
-	if !ok {
-		s.fail(ctx, fmt.Errorf("volume %d: %w", order.ID, storage.ErrNoVolume))
+	v, err := s.volume(blob.VolumeID(order.ID))
+	if err != nil {
+		s.fail(ctx, err)
 		return
 	}
 	if err := v.SetReadOnly(storage.CauseOperator, order.ReadOnly); err != nil {

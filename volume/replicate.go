@@ -159,15 +159,14 @@ func (s *Server) postCopies(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	id := blob.VolumeID(order.ID)
-	v, ok := s.store.Volume(id)
-	if !ok {
-		s.fail(ctx, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume))
+	v, err := s.volume(id)
+	if err != nil {
+		s.fail(ctx, err)
 		return
 	}
 	r := s.node.Replica(id)
 	if c, known := s.plain.Load(id); r == nil && known {
 		config := c.(replication.Config)
-		var err error
 		if r, err = s.node.Open(v, &config); err != nil {
 			s.fail(ctx, err)
 			return
@@ -177,7 +176,7 @@ func (s *Server) postCopies(ctx *fasthttp.RequestCtx) {
 		s.fail(ctx, replication.ErrNotPrimary)
 		return
 	}
-	err := r.Change(replication.Server(order.Add), replication.Server(order.Forget), replication.Server(order.Drop), replication.Server(order.Lead))
+	err = r.Change(replication.Server(order.Add), replication.Server(order.Forget), replication.Server(order.Drop), replication.Server(order.Lead))
 	if err != nil {
 		s.fail(ctx, err)
 		return
@@ -198,9 +197,9 @@ func (s *Server) getReplication(ctx *fasthttp.RequestCtx) {
 var roleNames = map[replication.Role]string{replication.Primary: "primary", replication.Follower: "follower", replication.Outside: "outside"}
 
 func (s *Server) answerReplication(ctx *fasthttp.RequestCtx, id blob.VolumeID) {
-	v, ok := s.store.Volume(id)
-	if !ok {
-		s.fail(ctx, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume))
+	v, err := s.volume(id)
+	if err != nil {
+		s.fail(ctx, err)
 		return
 	}
 	length, of := extentOf(v)

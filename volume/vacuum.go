@@ -3,8 +3,6 @@ package volume
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -124,10 +122,10 @@ const maxMendsOfVacuum = 8
 func (s *Server) compact(job *vacuum, pace storage.Pace) (err error) {
 	options := storage.CompactOptions{Pace: pace, AsOf: s.cfg.Now(), Follow: job.follow}
 	for range maxMendsOfVacuum {
-		v, ok := s.store.Volume(job.id)
+		v, missing := s.volume(job.id)
 		switch {
-		case !ok:
-			return fmt.Errorf("volume %d: %w", job.id, storage.ErrNoVolume)
+		case missing != nil:
+			return missing
 		case job.survey:
 			job.planned, err = v.Survey(options)
 		default:
@@ -180,14 +178,9 @@ func (s *Server) serveVacuum(ctx *fasthttp.RequestCtx) {
 		s.postVacuum(ctx)
 		return
 	}
-	id, err := unsigned(ctx.QueryArgs(), "volumeId", math.MaxUint32)
+	v, err := s.queriedVolume(ctx.QueryArgs())
 	if err != nil {
 		s.fail(ctx, err)
-		return
-	}
-	v, ok := s.store.Volume(blob.VolumeID(id))
-	if !ok {
-		s.fail(ctx, fmt.Errorf("volume %d: %w", id, storage.ErrNoVolume))
 		return
 	}
 	httpx.JSON(ctx, fasthttp.StatusOK, &wire.VacuumStatus{Origin: *wireOrigin(v.Origin())})
@@ -200,9 +193,9 @@ func (s *Server) postVacuum(ctx *fasthttp.RequestCtx) {
 		s.fail(ctx, err)
 		return
 	}
-	v, ok := s.store.Volume(blob.VolumeID(order.ID))
-	if !ok {
-		s.fail(ctx, fmt.Errorf("volume %d: %w", order.ID, storage.ErrNoVolume))
+	v, err := s.volume(blob.VolumeID(order.ID))
+	if err != nil {
+		s.fail(ctx, err)
 		return
 	}
 	status := wire.VacuumStatus{}

@@ -50,21 +50,13 @@ type checkReport struct {
 }
 
 func (c *volumeCheck) Run(ctx context.Context, e *Env) error {
-	volumes, err := e.Client.VolumeList(ctx)
+	volumes, err := listVolumes(ctx, e, c.ids...)
 	if err != nil {
 		return err
-	}
-	for _, id := range c.ids {
-		if !slices.ContainsFunc(volumes, func(v client.Volume) bool { return v.ID == id }) {
-			return fmt.Errorf("there is no volume %d", id)
-		}
 	}
 	reports, bad := []checkReport{}, 0
 	for i := range volumes {
 		v := &volumes[i]
-		if len(c.ids) > 0 && !slices.Contains(c.ids, v.ID) {
-			continue
-		}
 		r := checkReport{Collection: v.Collection}
 		if c.scrub {
 			r.Scrubs = scrubCopies(ctx, e, v)

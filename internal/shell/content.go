@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"weed/client"
 	"weed/internal/blob"
@@ -41,20 +40,12 @@ func (c *volumeFsck) Check(args []string) (err error) {
 }
 
 func (c *volumeFsck) Run(ctx context.Context, e *Env) error {
-	volumes, err := e.Client.VolumeList(ctx)
+	volumes, err := listVolumes(ctx, e, c.ids...)
 	if err != nil {
 		return err
 	}
-	for _, id := range c.ids {
-		if !slices.ContainsFunc(volumes, func(v client.Volume) bool { return v.ID == id }) {
-			return fmt.Errorf("there is no volume %d", id)
-		}
-	}
 	results, bad := []client.VolumeFsck{}, 0
 	for i := range volumes {
-		if len(c.ids) > 0 && !slices.Contains(c.ids, volumes[i].ID) {
-			continue
-		}
 		r, err := e.Client.FsckVolume(ctx, &volumes[i])
 		if err != nil {
 			return err
@@ -157,17 +148,13 @@ func (c *volumeExport) Check(args []string) error {
 }
 
 func (c *volumeExport) Run(ctx context.Context, e *Env) error {
-	volumes, err := e.Client.VolumeList(ctx)
+	volumes, err := listVolumes(ctx, e, c.id)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(volumes, func(v client.Volume) bool { return v.ID == c.id })
-	if i < 0 {
-		return fmt.Errorf("there is no volume %d", c.id)
-	}
-	server := volumes[i].Primary
+	server := volumes[0].Primary
 	if server == "" {
-		server = volumes[i].Copies[0].Server
+		server = volumes[0].Copies[0].Server
 	}
 	done := exported{ID: c.id, File: c.outputName}
 	err = export.Write(e.Out, c.outputName, func(w io.Writer) error {

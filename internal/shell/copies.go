@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -198,16 +197,12 @@ func (c *volumeAdopt) Check(args []string) error {
 }
 
 func (c *volumeAdopt) Run(ctx context.Context, e *Env) error {
-	volumes, err := e.Client.VolumeList(ctx)
+	volumes, err := listVolumes(ctx, e, c.id)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(volumes, func(v client.Volume) bool { return v.ID == c.id })
-	if i < 0 {
-		return fmt.Errorf("there is no volume %d", c.id)
-	}
 	plan := fmt.Sprintf("What %s holds of volume %d is replaced by what its other copies have", c.server, c.id)
-	if copiesOf(&volumes[i]) == 0 {
+	if copiesOf(&volumes[0]) == 0 {
 		plan = fmt.Sprintf("What %s holds is all that volume %d has from then on", c.server, c.id)
 	}
 	if err := c.obtain(ctx, e, plan); err != nil {

@@ -42,6 +42,20 @@ var volumeCommands = []Spec{
 	},
 }
 
+// listVolumes lists the volumes of some ids, all for none. One that is not there is an error.
+func listVolumes(ctx context.Context, e *Env, ids ...uint32) ([]client.Volume, error) {
+	volumes, err := e.Client.VolumeList(ctx)
+	if err != nil || len(ids) == 0 {
+		return volumes, err
+	}
+	for _, id := range ids {
+		if !slices.ContainsFunc(volumes, func(v client.Volume) bool { return v.ID == id }) {
+			return nil, fmt.Errorf("there is no volume %d", id)
+		}
+	}
+	return slices.DeleteFunc(volumes, func(v client.Volume) bool { return !slices.Contains(ids, v.ID) }), nil
+}
+
 // parseVolumes reads volume ids.
 func parseVolumes(args []string) ([]uint32, error) {
 	var ids []uint32
@@ -114,19 +128,13 @@ func (c *volumeList) Check(args []string) (err error) {
 
 func (c *volumeList) selects(v *client.Volume) bool {
 	return (c.collection == "" || v.Collection == c.collection) &&
-		(len(c.ids) == 0 || slices.Contains(c.ids, v.ID)) &&
 		(c.server == "" || slices.ContainsFunc(v.Copies, func(at client.VolumeCopy) bool { return at.Server == c.server }))
 }
 
 func (c *volumeList) Run(ctx context.Context, e *Env) error {
-	volumes, err := e.Client.VolumeList(ctx)
+	volumes, err := listVolumes(ctx, e, c.ids...)
 	if err != nil {
 		return err
-	}
-	for _, id := range c.ids {
-		if !slices.ContainsFunc(volumes, func(v client.Volume) bool { return v.ID == id }) {
-			return fmt.Errorf("there is no volume %d", id)
-		}
 	}
 	volumes = slices.DeleteFunc(volumes, func(v client.Volume) bool { return !c.selects(&v) })
 	return c.print(e, volumes, func(w io.Writer) {
