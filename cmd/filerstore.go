@@ -3,9 +3,12 @@ package cmd
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -25,6 +28,8 @@ type storeFlags struct {
 
 	redis         redis.Config
 	redisPassword password
+	redisTLS      bool
+	redisCAFile   string
 
 	cassandra         cassandra.Config
 	cassandraServers  string
@@ -39,6 +44,12 @@ func (f *storeFlags) register(flags *pflag.FlagSet, prefix, dir, dirUsage string
 	flags.IntVar(&f.redis.Database, prefix+"redis.database", 0, "The `number` of the database of the Redis server.")
 	flags.StringVar(&f.redis.Prefix, prefix+"redis.keyPrefix", redis.DefaultPrefix, "What all keys of the tree begin with, any "+
 		"`text`: one Redis server can keep several trees.")
+	flags.StringVar(&f.redis.Username, prefix+"redis.username", "", "The `user` of Redis' access control list to log in as, its "+
+		"default user by default.")
+	flags.BoolVar(&f.redisTLS, prefix+"redis.tls", false, "Encrypt the connection to the Redis server, whose certificate has to be "+
+		"for the host of -"+prefix+"redis.server.")
+	flags.StringVar(&f.redisCAFile, prefix+"redis.caFile", "", "With -"+prefix+"redis.tls: a PEM `file` with the certificates of those who "+
+		"may have signed that of the server, those that the system knows by default.")
 	f.redisPassword = password{env: "WEED_REDIS_PASSWORD"}
 	f.redisPassword.register(flags, prefix+"redis.password", "the Redis server")
 
@@ -83,7 +94,32 @@ func (f *storeFlags) checkRedis() (err error) {
 		errs = append(errs, fmt.Errorf("-%sredis.keyPrefix: a text is needed", f.prefix))
 	}
 	f.redis.Password, errs[1] = f.redisPassword.read()
+	if f.redis.Username != "" && f.redis.Password == "" {
+		errs = append(errs, fmt.Errorf("-%[1]sredis.username needs a password: give -%[1]sredis.passwordFile", f.prefix))
+	}
+	if f.redisTLS {
+		errs = append(errs, f.checkRedisTLS())
+	} else if f.redisCAFile != "" {
+		errs = append(errs, fmt.Errorf("-%[1]sredis.caFile is for -%[1]sredis.tls", f.prefix))
+	}
 	return errors.Join(errs...)
+}
+
+// checkRedisTLS makes the settings of an encrypted connection.
+func (f *storeFlags) checkRedisTLS() error {
+	f.redis.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.redisCAFile == "" {
+		return nil
+	}
+	certificates, err := os.ReadFile(f.redisCAFile)
+	if err != nil {
+		return fmt.Errorf("-%sredis.caFile: %w", f.prefix, err)
+	}
+	f.redis.TLS.RootCAs = x509.NewCertPool()
+	if !f.redis.TLS.RootCAs.AppendCertsFromPEM(certificates) {
+		return fmt.Errorf("-%sredis.caFile: there is no certificate in %s", f.prefix, f.redisCAFile)
+	}
+	return nil
 }
 
 func (f *storeFlags) checkCassandra() error {

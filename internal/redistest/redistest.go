@@ -29,7 +29,8 @@ type Server struct {
 	process   *testproc.Process
 }
 
-// Start starts an empty server, which ends with the test; flags come last, so they win. Where there is none to be had,
+// Start starts an empty server, which ends with the test; flags come last, so they win, and PORT among them is the port that
+// it is to listen on. Where there is none to be had,
 // the test is skipped, but fails if the environment variable CI is set.
 func Start(t testing.TB, flags ...string) *Server {
 	t.Helper()
@@ -58,8 +59,15 @@ func (s *Server) Restart() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cmd := exec.Command("redis-server", append([]string{"--bind", host, "--port", port, "--dir", s.dir, "--save", "",
-		"--appendonly", "yes", "--appendfsync", "always", "--logfile", "log"}, s.flags...)...)
+	args := []string{"--bind", host, "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always",
+		"--logfile", "log"}
+	for _, flag := range s.flags {
+		if flag == "PORT" {
+			flag = port
+		}
+		args = append(args, flag)
+	}
+	cmd := exec.Command("redis-server", args...)
 	if s.process, err = testproc.Start(cmd); err != nil {
 		s.t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	_ "embed" // the script
 	"errors"
 	"fmt"
@@ -54,9 +55,11 @@ var script = redis.NewScript(source)
 // Config says where the tree is.
 type Config struct {
 	Addr     string // host:port
+	Username string // of Redis' access control list; "" is its default user
 	Password string // "" for none
 	Database int
-	Prefix   string // of all keys; "" is DefaultPrefix
+	Prefix   string      // of all keys; "" is DefaultPrefix
+	TLS      *tls.Config // nil for a connection that is not encrypted
 }
 
 // Store is a store.Store on a Redis server.
@@ -77,7 +80,7 @@ func Open(ctx context.Context, cfg Config, opts store.Options) (*Store, error) {
 	}
 	logging.Disable() // what fails is told to callers
 	s := &Store{prefix: cfg.Prefix, opts: opts, client: redis.NewClient(&redis.Options{
-		Addr: cfg.Addr, Password: cfg.Password, DB: cfg.Database, MaxRetries: -1, DialTimeout: dialTimeout, DialerRetries: 1,
+		Addr: cfg.Addr, Username: cfg.Username, Password: cfg.Password, TLSConfig: cfg.TLS, DB: cfg.Database, MaxRetries: -1, DialTimeout: dialTimeout, DialerRetries: 1,
 		ReadTimeout: callTimeout, WriteTimeout: callTimeout, PoolTimeout: callTimeout, ContextTimeoutEnabled: true, DisableIdentity: true,
 	})}
 	if err := s.checkLayout(ctx); err != nil {
