@@ -3,12 +3,9 @@ package cmd
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -28,12 +25,12 @@ type storeFlags struct {
 
 	redis         redis.Config
 	redisPassword password
-	redisTLS      bool
-	redisCAFile   string
+	redisTLS      tlsFlags
 
 	cassandra         cassandra.Config
 	cassandraServers  string
 	cassandraPassword password
+	cassandraTLS      tlsFlags
 }
 
 func (f *storeFlags) register(flags *pflag.FlagSet, prefix, dir, dirUsage string) {
@@ -46,10 +43,7 @@ func (f *storeFlags) register(flags *pflag.FlagSet, prefix, dir, dirUsage string
 		"`text`: one Redis server can keep several trees.")
 	flags.StringVar(&f.redis.Username, prefix+"redis.username", "", "The `user` of Redis' access control list to log in as, its "+
 		"default user by default.")
-	flags.BoolVar(&f.redisTLS, prefix+"redis.tls", false, "Encrypt the connection to the Redis server, whose certificate has to be "+
-		"for the host of -"+prefix+"redis.server.")
-	flags.StringVar(&f.redisCAFile, prefix+"redis.caFile", "", "With -"+prefix+"redis.tls: a PEM `file` with the certificates of those who "+
-		"may have signed that of the server, those that the system knows by default.")
+	f.redisTLS.register(flags, prefix+"redis.", "the Redis server", "Its certificate has to be for the host of -"+prefix+"redis.server.")
 	f.redisPassword = password{env: "WEED_REDIS_PASSWORD"}
 	f.redisPassword.register(flags, prefix+"redis.password", "the Redis server")
 
@@ -65,6 +59,7 @@ func (f *storeFlags) register(flags *pflag.FlagSet, prefix, dir, dirUsage string
 	flags.StringVar(&f.cassandra.Username, prefix+"cassandra.username", "", "The `user` to log in as, none by default.")
 	f.cassandraPassword = password{env: "WEED_CASSANDRA_PASSWORD"}
 	f.cassandraPassword.register(flags, prefix+"cassandra.password", "the Cassandra user")
+	f.cassandraTLS.register(flags, prefix+"cassandra.", "the Cassandra nodes", "The certificate of each has to be for its address.")
 }
 
 // check checks the flags and reads the files that they name.
@@ -86,7 +81,7 @@ func (f *storeFlags) check() error {
 
 func (f *storeFlags) checkRedis() (err error) {
 	f.redis.Addr = withPort(f.redis.Addr, "6379")
-	errs := []error{checkHostPort(f.prefix+"redis.server", f.redis.Addr), nil}
+	errs := []error{checkHostPort(f.prefix+"redis.server", f.redis.Addr), nil, nil}
 	if f.redis.Database < 0 {
 		errs = append(errs, fmt.Errorf("-%sredis.database: give 0 or more", f.prefix))
 	}
@@ -94,36 +89,15 @@ func (f *storeFlags) checkRedis() (err error) {
 		errs = append(errs, fmt.Errorf("-%sredis.keyPrefix: a text is needed", f.prefix))
 	}
 	f.redis.Password, errs[1] = f.redisPassword.read()
+	f.redis.TLS, errs[2] = f.redisTLS.read()
 	if f.redis.Username != "" && f.redis.Password == "" {
 		errs = append(errs, fmt.Errorf("-%[1]sredis.username needs a password: give -%[1]sredis.passwordFile", f.prefix))
-	}
-	if f.redisTLS {
-		errs = append(errs, f.checkRedisTLS())
-	} else if f.redisCAFile != "" {
-		errs = append(errs, fmt.Errorf("-%[1]sredis.caFile is for -%[1]sredis.tls", f.prefix))
 	}
 	return errors.Join(errs...)
 }
 
-// checkRedisTLS makes the settings of an encrypted connection.
-func (f *storeFlags) checkRedisTLS() error {
-	f.redis.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	if f.redisCAFile == "" {
-		return nil
-	}
-	certificates, err := os.ReadFile(f.redisCAFile)
-	if err != nil {
-		return fmt.Errorf("-%sredis.caFile: %w", f.prefix, err)
-	}
-	f.redis.TLS.RootCAs = x509.NewCertPool()
-	if !f.redis.TLS.RootCAs.AppendCertsFromPEM(certificates) {
-		return fmt.Errorf("-%sredis.caFile: there is no certificate in %s", f.prefix, f.redisCAFile)
-	}
-	return nil
-}
-
 func (f *storeFlags) checkCassandra() error {
-	errs := make([]error, 3, 4)
+	errs := make([]error, 4, 6)
 	f.cassandra.Hosts = splitList(f.cassandraServers)
 	if len(f.cassandra.Hosts) == 0 {
 		errs[0] = fmt.Errorf("-%scassandra.server: at least one node is needed", f.prefix)
@@ -137,6 +111,7 @@ func (f *storeFlags) checkCassandra() error {
 			f.prefix, f.cassandra.Keyspace)
 	}
 	f.cassandra.Password, errs[2] = f.cassandraPassword.read()
+	f.cassandra.TLS, errs[3] = f.cassandraTLS.read()
 	if f.cassandra.Replication != "" && !f.cassandra.CreateSchema {
 		errs = append(errs, fmt.Errorf("-%[1]scassandra.replication is for -%[1]scassandra.createSchema", f.prefix))
 	}

@@ -107,6 +107,7 @@ func TestBadValues(t *testing.T) {
 		{"filer -redis.server=a:1 -redis.caFile=x", "weed filer: -redis.caFile is for -redis.tls"},
 		{"filer -redis.server=a:1 -redis.tls -redis.caFile=nowhere", "weed filer: -redis.caFile: open nowhere: no such file"},
 		{"filer -redis.server=a:1 -redis.tls -redis.caFile=/dev/null", "weed filer: -redis.caFile: there is no certificate in /dev/null"},
+		{"filer -cassandra.server=a:1 -cassandra.caFile=x", "weed filer: -cassandra.caFile is for -cassandra.tls"},
 		{"filer -redis.tls", "weed filer: -redis.tls needs -redis.server"},
 		{"filer -cassandra.createSchema", "weed filer: -cassandra.createSchema needs -cassandra.server"},
 		{"filer -cassandra.server=a,b:c", "weed filer: -cassandra.server: \"b:c\" is not a host:port"},

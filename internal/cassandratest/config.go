@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"weed/internal/testcert"
 )
 
 // yamlFormat takes the data directory, the port between nodes, the clients' port, the node's address, the first node's
@@ -36,6 +38,12 @@ range_request_timeout: 10s
 write_request_timeout: 10s
 cas_contention_timeout: 5s
 request_timeout: 20s
+client_encryption_options:
+  enabled: true
+  optional: true
+  ssl_context_factory:
+    class_name: org.apache.cassandra.security.PEMBasedSslContextFactory
+  keystore: %[7]s
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
     parameters:
@@ -80,8 +88,9 @@ func (n node) token() string {
 }
 
 // configure writes the node's configuration into dir.
-func (n node) configure(dir string) error {
-	yaml := fmt.Sprintf(yamlFormat, filepath.ToSlash(filepath.Join(dir, "data")), n.storagePort, n.port, n.address(), node{}.address(), n.token())
+func (n node) configure(dir string, cert *testcert.Certificate) error {
+	yaml := fmt.Sprintf(yamlFormat, filepath.ToSlash(filepath.Join(dir, "data")), n.storagePort, n.port, n.address(), node{}.address(), n.token(),
+		filepath.ToSlash(cert.Both))
 	if err := os.WriteFile(filepath.Join(dir, "cassandra.yaml"), []byte(yaml), 0o644); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package cassandratest
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"weed/internal/freeport"
+	"weed/internal/testcert"
 	"weed/internal/testproc"
 )
 
@@ -26,6 +28,7 @@ type Server struct {
 	java    string
 	args    []string
 	addr    string // of the clients' port
+	cert    *testcert.Certificate
 	release []func()
 	process *testproc.Process
 }
@@ -61,7 +64,10 @@ func start(nodes int) (servers []*Server, err error) {
 		}
 		n := node{number: i, of: nodes, storagePort: ports[0], port: ports[1]}
 		s.addr = net.JoinHostPort(n.address(), strconv.Itoa(n.port))
-		if err := n.configure(dir); err != nil {
+		if s.cert, err = testcert.Write(dir); err != nil {
+			return servers, err
+		}
+		if err := n.configure(dir, s.cert); err != nil {
 			return servers, err
 		}
 		if err := s.Restart(); err != nil {
@@ -91,6 +97,9 @@ func stopAll(servers []*Server) {
 
 // Addr returns where the server listens for clients, host:port. It stays the same for the server's life.
 func (s *Server) Addr() string { return s.addr }
+
+// Trust returns who believes the server's certificate: clients may encrypt their connections, or not.
+func (s *Server) Trust() *x509.CertPool { return s.cert.Trust }
 
 // Kill ends the process with SIGKILL and waits.
 func (s *Server) Kill() { s.process.Kill() }

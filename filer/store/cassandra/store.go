@@ -14,6 +14,7 @@ package cassandra
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -41,6 +42,8 @@ type Config struct {
 	// LOCAL_QUORUM and LOCAL_SERIAL, and no node of another one is asked.
 	LocalDC            string
 	Username, Password string // of PasswordAuthenticator, "" for none
+	// TLS encrypts the connections, unless it is nil. The certificate of each node has to be for its address.
+	TLS *tls.Config
 	// Timeout bounds a call of the store, 20 s if 0; a request to a node is given a quarter of it.
 	Timeout time.Duration
 	// Patience is how long a change of another filer may be in the way before it is called off, 3 s if 0.
@@ -161,6 +164,9 @@ func (s *Store) cluster() (*gocql.ClusterConfig, error) {
 	cluster.Dialer = cfg.dialer
 	if cfg.Username != "" {
 		cluster.Authenticator = gocql.PasswordAuthenticator{Username: cfg.Username, Password: cfg.Password}
+	}
+	if cfg.TLS != nil {
+		cluster.SslOpts = &gocql.SslOptions{Config: cfg.TLS}
 	}
 	return cluster, nil
 }
