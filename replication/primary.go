@@ -18,6 +18,7 @@ type progress struct {
 	phase   phase
 	next    int64   // what is shipped next
 	acked   int64   // up to where it is durable there
+	goal    int64   // what a server is to have acknowledged before it is made a member: all that was there when it began
 	known   int64   // up to where it has said that it knows what is committed
 	told    int64   // up to where it was told
 	moved   Instant // when it last came forward, or was last spoken to
@@ -104,7 +105,9 @@ func (g *Group) heard(from Server, m *Message, now Instant) {
 		if p.phase == syncing {
 			return
 		}
-		p.phase = shipping
+		if p.phase != shipping {
+			p.phase, p.goal = shipping, g.length
+		}
 		p.acked = max(p.acked, m.Length)
 		p.known = max(p.known, m.Committed)
 		g.advance(now)

@@ -281,7 +281,8 @@ func (g *Group) fulfil(now Instant) {
 	c := &g.durable.Config
 	w := &g.wishes
 	for _, s := range g.learners {
-		if p := g.progress[s]; p != nil && p.phase == shipping && g.length-p.acked <= g.leases.limits.near {
+		// Who can't take the bytes, as they are damaged here, must not hold up an epoch.
+		if p := g.progress[s]; p != nil && p.phase == shipping && p.acked >= p.goal && g.length-p.acked <= g.leases.limits.near {
 			next := g.without(nil)
 			next.Members = append(next.Members, s)
 			g.ask(next, nil, now)

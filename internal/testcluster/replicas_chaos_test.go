@@ -179,19 +179,23 @@ func (b *blobs) find(c *testcluster.Cluster) error {
 	return err
 }
 
-// takesPuts waits until a volume has all its copies and takes puts through each of them.
+// takesPuts waits until a volume has all its copies and takes puts through each of them, and these stay its members.
 func (l *registerLoad) takesPuts(b *blobs) {
 	l.t.Helper()
-	testcluster.WaitFor(l.t, "volume "+b.volume+" has all its copies", func() error { return b.find(l.c) })
-	for _, v := range b.members {
-		testcluster.WaitFor(l.t, "volume "+b.volume+" takes puts at "+v.Addr, func() error {
-			h := b.fresh()
-			l.put(chaosClients, h, v, nil, testcluster.Patience)
-			if last := h.events[len(h.events)-1]; last.result != done {
-				return errors.New(last.say)
-			}
-			return nil
-		})
+	for before := []*testcluster.Server(nil); before == nil || !slices.Equal(before, b.members); {
+		testcluster.WaitFor(l.t, "volume "+b.volume+" has all its copies", func() error { return b.find(l.c) })
+		before = b.members
+		for _, v := range b.members {
+			testcluster.WaitFor(l.t, "volume "+b.volume+" takes puts at "+v.Addr, func() error {
+				h := b.fresh()
+				l.put(chaosClients, h, v, nil, testcluster.Patience)
+				if last := h.events[len(h.events)-1]; last.result != done {
+					return errors.New(last.say)
+				}
+				return nil
+			})
+		}
+		testcluster.WaitFor(l.t, "volume "+b.volume+" has all its copies still", func() error { return b.find(l.c) })
 	}
 }
 
