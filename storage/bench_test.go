@@ -179,7 +179,7 @@ func writeManyNeedles(b *testing.B, base string, count int) {
 			b.Fatal(err)
 		}
 		r.stamp(exampleNs&^batchMask + uint64(i)<<12 + batchNumber(0))
-		idx = idxEntry{n.Key, uint32(len(dat) / 8), int32(r.size), 0}.appendTo(idx)
+		idx = idxEntry{key: n.Key, offset: uint32(len(dat) / 8), size: int32(r.size)}.appendTo(idx)
 		dat = r.appendTo(dat)
 	}
 	m := meta{Clean: &cleanMark{DatBytes: int64(len(dat)), IdxBytes: int64(len(idx))}}

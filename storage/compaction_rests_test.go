@@ -206,3 +206,48 @@ func TestStaleSumsAreDropped(t *testing.T) {
 		t.Errorf("%d runs are doubted", n)
 	}
 }
+
+// TestSumsBehindAStaleOne: a sum that can't be believed takes none of those behind it along.
+func TestSumsBehindAStaleOne(t *testing.T) {
+	disk := vfs.NewMem()
+	s, v := createTestVolume(t, disk, Config{})
+	for key := range blob.Key(150) {
+		mustPut(t, v, key+1, payload(uint64(key), 50))
+	}
+	closeStore(t, s)
+	before := readTestFile(t, disk, testBase+".sum")
+	if err := disk.Corrupt(testBase+".sum", int64(len(sumHead)), 4); err != nil {
+		t.Fatal(err)
+	}
+	s, _ = openTestVolume(t, disk, Config{})
+	closeStore(t, s)
+	after := readTestFile(t, disk, testBase+".sum")
+	if len(after) != len(before) || !bytes.Equal(after[len(sumHead)+sumSize:], before[len(sumHead)+sumSize:]) {
+		t.Errorf(".sum was %x, and is %x after a clean stop", before, after)
+	}
+	s, v = openTestVolume(t, disk, Config{})
+	scrubbedRests(t, v, func(b RestBlock) {
+		if b.Number != 0 || b.Sum != 0 {
+			t.Errorf("%+v", b)
+		}
+	})
+	closeStore(t, s)
+}
+
+// TestKeepRestSumOfACompactedLog: what was found out about a run before a compaction is taken down for no run of the new log.
+func TestKeepRestSumOfACompactedLog(t *testing.T) {
+	_, s, v, follow := surveyed(t)
+	old, err := v.RestBlockAt(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Compact(CompactOptions{Follow: &follow}); err != nil {
+		t.Fatal(err)
+	}
+	old.Sum = old.Here
+	v.KeepRestSum(old)
+	if n := scrubbedRests(t, v, func(b RestBlock) { t.Errorf("%+v", b) }); n > 0 {
+		t.Error("a sum that was known is another one now")
+	}
+	closeStore(t, s)
+}

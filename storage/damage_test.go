@@ -395,7 +395,7 @@ func TestIndexFile(t *testing.T) {
 		{"of another volume, as long", func(f *volumeFiles) { f.idx = other.idx[:len(f.idx)] }},
 		{"upside down", func(f *volumeFiles) { f.idx = reversed(f.idx) }},
 		{"ahead of the log", func(f *volumeFiles) {
-			f.idx = idxEntry{777, uint32(len(f.dat) / 8), 100, 0}.appendTo(f.idx)
+			f.idx = idxEntry{key: 777, offset: uint32(len(f.dat) / 8), size: 100}.appendTo(f.idx)
 		}},
 	} {
 		for state, f := range map[string]volumeFiles{

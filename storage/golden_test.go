@@ -304,10 +304,10 @@ d4598eed 0000000000000023 00000000 2c775665 18ea64383d07b2c8 00000000`), ""))
 	tombstone.stamp(0x18ea64383d07b2c8)
 	at := len(got)
 	got = put.appendTo(got)
-	idx := idxEntry{n.Key, uint32(at / 8), int32(put.size), 0}.appendTo(nil)
+	idx := idxEntry{key: n.Key, offset: uint32(at / 8), size: int32(put.size)}.appendTo(nil)
 	at = len(got)
 	got = tombstone.appendTo(got)
-	idx = idxEntry{n.Key, uint32(at / 8), tombstoneSize, 0}.appendTo(idx)
+	idx = idxEntry{key: n.Key, offset: uint32(at / 8), size: tombstoneSize}.appendTo(idx)
 	if !bytes.Equal(got, want) {
 		t.Errorf("encoded\n%x, want\n%x", got, want)
 	}

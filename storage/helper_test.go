@@ -186,7 +186,7 @@ func wantIdxAgrees(t testing.TB, disk vfs.FS, base string) {
 		if size == 0 {
 			size = -1
 		}
-		want = idxEntry{r.key, uint32(r.offset / 8), size, 0}.appendTo(want)
+		want = idxEntry{key: r.key, offset: uint32(r.offset / 8), size: size}.appendTo(want)
 	}
 	if !bytes.Equal(idx, want) {
 		t.Errorf("%s.idx has %d bytes, %d records want %d; equal up to %d", base, len(idx), len(want)/16, len(want), commonPrefix(idx, want))

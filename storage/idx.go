@@ -23,6 +23,7 @@ type idxEntry struct {
 	offset uint32 // in units of needleAlignment
 	size   int32  // the needle's size field, or tombstoneSize
 	rest   uint32 // checksum of the record but for its data, see restSum; 0: not known. It is not in the file
+	doubt  bool   // rest is of what another copy had on its disk, where it may have changed. It is not in the file either
 }
 
 // deleted covers every form that writers of this format have used: size -1, with or without the

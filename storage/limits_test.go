@@ -33,7 +33,7 @@ func TestFull(t *testing.T) {
 	if _, err := dat.WriteAt(r.appendTo(nil), offset); err != nil {
 		t.Fatal(err)
 	}
-	writeTestFile(t, disk, testBase+".idx", idxEntry{1, uint32(offset / 8), int32(r.size), 0}.appendTo(nil))
+	writeTestFile(t, disk, testBase+".idx", idxEntry{key: 1, offset: uint32(offset / 8), size: int32(r.size)}.appendTo(nil))
 	m := meta{Foreign: true, Clean: &cleanMark{DatBytes: offset + r.length, IdxBytes: 16}}
 	if err := m.write(disk, testBase+".meta"); err != nil {
 		t.Fatal(err)

@@ -45,15 +45,16 @@ type replica struct {
 	keys   tailKeys
 
 	// Owned by the committer.
-	r         Replicator
-	noPuts    error        // why puts are refused now
-	unsettled bool         // the replicator has not been told that nothing follows
-	unsynced  bool         // bytes were written that the replicator does not know to be durable
-	sync      bool         // what is unsynced is to be synced whatever the policy
-	parsed    int64        // offset up to which the uncommitted part of the log was read
-	entries   []tailEntry  // of the uncommitted part, in order
-	flight    *flight      // nil if all that was appended here is decided
-	doubted   []*operation // refused by what is published here, while that was not Current
+	r          Replicator
+	noPuts     error        // why puts are refused now
+	unsettled  bool         // the replicator has not been told that nothing follows
+	unsynced   bool         // bytes were written that the replicator does not know to be durable
+	catchingUp bool         // see Log.CatchUp
+	sync       bool         // what is unsynced is to be synced whatever the policy
+	parsed     int64        // offset up to which the uncommitted part of the log was read
+	entries    []tailEntry  // of the uncommitted part, in order
+	flight     *flight      // nil if all that was appended here is decided
+	doubted    []*operation // refused by what is published here, while that was not Current
 }
 
 // tailEntry is an operation in the uncommitted part of the log.

@@ -45,6 +45,10 @@ func (l *Log) WantsSync() bool {
 	return f != nil && f.wantsSync()
 }
 
+// CatchUp says whether what is written from now on has been on another copy's disk for a while, so that a part of it that no
+// checksum covers is to be compared with further copies.
+func (l *Log) CatchUp(on bool) { l.c.replica.catchingUp = on }
+
 // Write appends bytes of another copy's log at offset, which must be the length of this one. Durable they are
 // after the next Persisted. The records in them are checked as far as they are whole; after an error, ErrCorrupt or
 // the disk's, the bytes are not part of the log. A disk that fails makes the volume read-only.
@@ -106,7 +110,7 @@ func (c *committer) parse(b []byte, at int64) error {
 		if err != nil {
 			return err
 		}
-		e := idxEntry{key: r.key, offset: uint32(p.parsed / needleAlignment), size: int32(r.size)}
+		e := idxEntry{key: r.key, offset: uint32(p.parsed / needleAlignment), size: int32(r.size), doubt: p.catchingUp}
 		if r.size == 0 {
 			e.size = tombstoneSize
 		}

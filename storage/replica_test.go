@@ -209,7 +209,7 @@ func wantRecords(t testing.TB, v *Volume, records []shipped) {
 		if r.data == nil {
 			size = tombstoneSize
 		}
-		idxEntry{r.key, uint32(at / needleAlignment), size, 0}.loadInto(loader)
+		idxEntry{key: r.key, offset: uint32(at / needleAlignment), size: size}.loadInto(loader)
 		at += int64(len(r.raw))
 		if live[r.key] = r.data; r.data == nil {
 			delete(live, r.key)

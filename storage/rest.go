@@ -83,12 +83,14 @@ type RestBlock struct {
 	Sum            uint32
 	Doubted        bool   // Sum was made of what was found after a crash
 	Here           uint32 // what Sum would have to be for the bytes that are there
+
+	of *sums // of the log that it is about
 }
 
 // RestSum returns what is known of the sum of a run: Sum, 0 for nothing, Doubted, and Here for the bytes that are there from
 // the offset on.
 func (v *Volume) RestSum(b *RestBlock) error {
-	b.Sum, b.Doubted = v.restKnown(b)
+	v.lookUpRest(b)
 	b.Here = firstRest
 	var rest []byte
 	for at, i := b.Offset, 0; i < b.Records; i++ {
@@ -103,16 +105,18 @@ func (v *Volume) RestSum(b *RestBlock) error {
 	return nil
 }
 
-func (v *Volume) restKnown(b *RestBlock) (sum uint32, doubted bool) {
-	if s := v.sums.Load(); s != nil {
-		return s.rests(b.Number, b.Records)
+// lookUpRest notes what is known of a run.
+func (v *Volume) lookUpRest(b *RestBlock) {
+	b.Sum, b.Doubted, b.of = 0, false, v.sums.Load()
+	if b.of != nil {
+		b.Sum, b.Doubted = b.of.rests(b.Number, b.Records)
 	}
-	return 0, false
 }
 
-// KeepRestSum takes down what the sum of a run is, because all copies agree on it.
+// KeepRestSum takes down what the sum of a run is, because all copies agree on it. It does nothing if the log is another
+// one by now.
 func (v *Volume) KeepRestSum(b RestBlock) {
-	if s := v.sums.Load(); s != nil {
+	if s := v.sums.Load(); s != nil && s == b.of {
 		s.learn(b.Number, b.Records, b.Sum)
 	}
 }

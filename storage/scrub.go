@@ -99,7 +99,7 @@ func (run *restRun) pass(s *scrub, at, next int64, good bool) (b RestBlock, over
 	}
 	run.Length = next - run.Offset
 	b, over = run.RestBlock, !run.broken && run.Here != 0
-	b.Sum, b.Doubted = s.v.restKnown(&b)
+	s.v.lookUpRest(&b)
 	run.Number, run.Records = run.Number+1, 0
 	return b, over
 }

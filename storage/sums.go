@@ -23,7 +23,9 @@ const (
 type blockSum struct {
 	entries uint32 // CRC-32C of their entries in `.idx`
 	rests   uint32 // of the checksums of what is no data in them, see restSum
-	doubted bool   // rests was made of what was found, after a crash or by a compaction that no other copy vouches for
+	// doubted says that rests was made of what was found: after a crash, by a compaction that no other copy vouches for, or
+	// on the disk of another copy.
+	doubted bool
 }
 
 // sums are checksums of what no other checksum tells about: the entries of `.idx`, and headers, attributes, times and
@@ -86,6 +88,7 @@ func (s *sums) add(e idxEntry) {
 	l := &s.last
 	l.entries = updateChecksum(l.entries, e.appendTo(s.entry[:0]))
 	l.rests[l.n+1] = foldRest(l.rests[l.n], e.rest)
+	l.doubted = l.doubted || e.doubt
 	if l.n++; l.n == sumRecords {
 		s.append(blockSum{known(l.entries), l.rests[sumRecords], l.doubted})
 	}
@@ -239,7 +242,10 @@ func (s *sums) dropStale(blocks int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	believed := s.written
-	if s.last.written > 0 {
+	switch {
+	case s.written < len(s.blocks):
+		s.last.written = 0 // it comes behind them
+	case s.last.written > 0:
 		believed++
 	}
 	if blocks > believed {

@@ -274,6 +274,31 @@ func TestSumsAfterAKill(t *testing.T) {
 	}
 }
 
+// What has been on another copy's disk for a while is doubted, what comes at once is not.
+func TestSumsOfWhatWasCaughtUpWith(t *testing.T) {
+	for _, late := range []bool{true, false} {
+		_, s, p := newFollower(t, Config{})
+		p.do(func(l *Log) {
+			l.CatchUp(late)
+			for key := range blob.Key(100) {
+				if err := l.Write(l.Length(), shipPut(key+1, payload(uint64(key), 50), 1<<60+uint64(key)<<12+1).raw); err != nil {
+					t.Error(err)
+				}
+			}
+			l.Commit(l.Length())
+		})
+		runs := scrubbedRests(t, p.v, func(b RestBlock) {
+			if !late || !b.Doubted || b.Sum != b.Here {
+				t.Errorf("late %v: %+v", late, b)
+			}
+		})
+		if want := map[bool]int{true: 2}[late]; runs != want {
+			t.Errorf("late %v: %d runs are doubted", late, runs)
+		}
+		closeStore(t, s)
+	}
+}
+
 func TestFoldRest(t *testing.T) {
 	sum := uint32(firstRest)
 	for _, rest := range []uint32{1, 0x01020304, 0x7fffffff, 0x40000001} {

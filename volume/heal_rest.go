@@ -77,7 +77,7 @@ func (s *Server) mendRest(v *storage.Volume, b storage.RestBlock) (mended int, e
 // should have told. 0: that is to be found out another time.
 func judgeRest(b storage.RestBlock, answers map[string]wire.RestSums, others int) (sum uint32, err error) {
 	own := b.Sum != 0 && !b.Doubted
-	votes, same := map[uint32]int{}, 0
+	votes, same, vouch := map[uint32]int{}, 0, 0
 	// vote counts what a copy knows for sure, or else what most would have to agree on. A doubted sum that its own bytes
 	// do not have any more is that of what was there before.
 	vote := func(known uint32, doubted bool, here uint32) {
@@ -92,14 +92,17 @@ func judgeRest(b storage.RestBlock, answers map[string]wire.RestSums, others int
 		if here == b.Here {
 			same++
 		}
+		if known == b.Here && !doubted {
+			vouch++
+		}
 	}
 	vote(b.Sum, b.Doubted, b.Here)
 	for _, r := range answers {
 		vote(r.Sum, r.Doubted, r.Here)
 	}
 	switch {
-	case same == 1+others && (others > 0 || b.Sum == 0): // all are the same
-		return b.Here, nil
+	case same == 1+others && (!own && others > 0 || vouch == others && others > 0 || b.Sum == 0):
+		return b.Here, nil // all are the same, and not because they were made of this one
 	case own:
 		return b.Sum, nil
 	case sum != 0: // somebody has kept it
