@@ -107,7 +107,7 @@ func NewGroup(v blob.VolumeID, self Server, leases *Leases, kept Durable, origin
 	if fresh {
 		g.committed = length
 	}
-	g.begin(now)
+	g.begin(now, true)
 	if g.returning && fresh {
 		g.returning = false
 		g.lead(now)
@@ -116,9 +116,9 @@ func NewGroup(v blob.VolumeID, self Server, leases *Leases, kept Durable, origin
 	return g
 }
 
-// begin takes up what was kept.
-func (g *Group) begin(now Instant) {
-	g.enter(now)
+// begin takes up what was kept; claim says that it is still in force as far as is known.
+func (g *Group) begin(now Instant, claim bool) {
+	g.enter(now, claim)
 	g.returning = g.role == Primary
 	if a := g.durable.Asked; a != nil && a.Epoch == g.durable.Config.Epoch+1 && g.role != Outside {
 		g.askAgain(*a)
@@ -294,7 +294,7 @@ func (g *Group) adopt(c Config, now Instant) {
 	g.asking, g.active, g.returning = nil, false, false
 	g.progress = nil
 	g.since = now
-	g.enter(now)
+	g.enter(now, true)
 	g.joined = g.joined || !g.complete()
 	if g.role != Primary {
 		g.save()
@@ -312,8 +312,9 @@ func (g *Group) adopt(c Config, now Instant) {
 	g.lead(now)
 }
 
-// enter takes the role that the configuration gives to this server.
-func (g *Group) enter(now Instant) {
+// enter takes the role that the configuration gives to this server. With claim it promises the members something from now
+// on, but for those whom it has asked to leave out.
+func (g *Group) enter(now Instant, claim bool) {
 	c := &g.durable.Config
 	g.members = g.members[:0:0]
 	g.round, g.aligned, g.gaveUp, g.begun, g.helloAt = 0, false, 0, false, now-g.times.Lease
@@ -325,7 +326,9 @@ func (g *Group) enter(now Instant) {
 	g.role = Follower
 	for _, s := range c.Members {
 		if s != g.self {
-			g.leases.claim(g.volume, c.Epoch, s)
+			if a := g.durable.Asked; claim && (a == nil || a.Epoch != c.Epoch+1 || a.Has(s)) {
+				g.leases.claim(g.volume, c.Epoch, s)
+			}
 			g.members = append(g.members, member{server: s, pair: g.leases.with(s), after: now, uncovered: now})
 		}
 	}
@@ -392,7 +395,7 @@ func (g *Group) Restart(kept Durable, origin Origin, length, whole int64, now In
 	g.asking, g.progress, g.proposed, g.syncTo = nil, nil, g.proposed[:0], 0
 	g.learners, g.wishes = nil, wishes{}
 	g.out = g.out[:0]
-	g.begin(now)
+	g.begin(now, kept.Config.Epoch == latest.Epoch)
 	if kept.Config.Epoch == latest.Epoch {
 		g.round, g.gaveUp = round, round // what it has reported in that round need not be so any more
 		g.save()
@@ -405,6 +408,9 @@ func (g *Group) Restart(kept Durable, origin Origin, length, whole int64, now In
 // Persisted tells the group that its log is durable up to a length, if it was not cut since: cuts is that of the
 // effect that wrote it, or of Status when it was proposed.
 func (g *Group) Persisted(cuts int, length int64, now Instant) []Effect {
+	if g.failed && g.role != Primary && !g.bugs.ackUnwritten {
+		return g.flush() // of what it was sent some was not written
+	}
 	if cuts == g.cuts && length > g.persisted && length <= g.length {
 		g.persisted = length
 		switch {

@@ -103,4 +103,5 @@ type bugs struct {
 	keepTail        bool // do not cut the log of a member that comes back
 	putBelowCopies  bool // take puts with a copy missing
 	keepOld         bool // do not begin a log anew that lacks what was compacted away
+	ackUnwritten    bool // acknowledge what the disk did not take
 }

@@ -173,11 +173,9 @@ func (g *Group) ask(c Config, left []Server, now Instant) {
 	g.asking = &asking{config: c, left: left, after: g.mayAsk}
 	for _, s := range left {
 		g.leases.claim(g.volume, 0, s)
-		m := g.member(s)
-		m.unclaimed = true
-		if !m.out() {
-			g.asking.after = max(g.asking.after, g.leases.promisedUntil(s))
-		}
+		g.member(s).unclaimed = true
+		// Of who can't go on, too: it may have begun anew since it said so, and have been promised something.
+		g.asking.after = max(g.asking.after, g.leases.promisedUntil(s))
 	}
 	g.pursue(now)
 }

@@ -282,6 +282,10 @@ func (c *simCopy) persist() {
 			}
 			if cuts == c.group.cuts {
 				c.synced = max(c.synced, length)
+				if length == c.length() && c.group.role != Primary {
+					c.do(c.group.AllPersisted(x.clock())) // as servers have it: who has written all that it was sent need not say how much
+					return
+				}
 			}
 			c.do(c.group.Persisted(cuts, int64(length), x.clock()))
 		}

@@ -91,6 +91,7 @@ func TestSimFindsPlantedBugs(t *testing.T) {
 		"no truncation of who comes back":     {keepTail: true},
 		"puts with fewer members than copies": {putBelowCopies: true},
 		"no new log where one was compacted":  {keepOld: true},
+		"acks of what the disk did not take":  {ackUnwritten: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seed, failure, ran, _ := simAll(1, 1000, planted)

@@ -388,3 +388,58 @@ func TestLonelyPrimaryWithoutRoomForItsState(t *testing.T) {
 	must(t, a.delete(1))
 	c.want(1, "", a)
 }
+
+// TestDiskFillsUpWithinABatch: a follower whose disk fills up in the last of several shipments acknowledges none of the bytes
+// that it could not write.
+func TestDiskFillsUpWithinABatch(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		c := newCluster(t, "a", "b")
+		a, b := c.servers["a"], c.servers["b"]
+		c.settled("a", "b")
+		room := b.replica().Look().Length + 7<<19
+		b.disk.SetFault(func(op vfs.Op) error {
+			if op.Is("7.dat", vfs.OpWrite) && op.Offset+int64(op.Len) > room {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		c.mu.Lock()
+		c.mute = true // b stays a member
+		c.mu.Unlock()
+		done := make(chan error, 1)
+		go func() { done <- a.put(2, strings.Repeat("x", 15<<18)) }()
+		c.eventually("b has failed", func() bool { return b.replica().Look().Failed })
+		for range 50 { // each waits for what the other one has sent before
+			b.replica().Look()
+			a.replica().Look()
+		}
+		select {
+		case err := <-done:
+			if err == nil {
+				t.Errorf("a put was acknowledged of which b has %d bytes, a %d", len(b.dat()), len(a.dat()))
+			}
+		default: // it is not decided, as the masters are away
+		}
+		a.end()
+		b.end()
+	}
+}
+
+// TestPrimaryOnANearlyFullDisk: a primary whose disk takes bytes again, but has less room than is to be kept, answers reads
+// and takes deletes.
+func TestPrimaryOnANearlyFullDisk(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "a", "b")
+	a := c.servers["a"]
+	c.settled("a", "b")
+	must(t, a.put(1, "one"))
+	a.disk.SetFault(noRoomForMeta)
+	must(t, a.v.SetReadOnly(storage.CauseNoSpace, true))
+	c.servers["b"].kill()
+	c.eventually("a can't note down that it leaves b out", func() bool { return a.replica().Look().Failed })
+	a.disk.SetFault(nil)
+	c.settled("a")
+	c.want(1, "one", a)
+	must(t, a.delete(1))
+}

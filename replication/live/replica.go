@@ -303,7 +303,10 @@ func ReadLog(v *storage.Volume, offset int64, p []byte, of *replication.Origin) 
 // recover goes back to work when the disk does: once the others go on without this copy, or, if it leads, soon, as there
 // may be nobody who could do that in its place.
 func (r *Replica) recover() {
-	const unwritable = storage.CauseDamaged | storage.CauseFiles | storage.CauseNoSpace
+	unwritable := storage.CauseDamaged | storage.CauseFiles
+	if r.Status().Role != replication.Primary { // who leads needs little room, and deletes go on
+		unwritable |= storage.CauseNoSpace
+	}
 	if !r.failed || r.v.ReadOnly()&unwritable != 0 || r.node.now()-r.failedAt < r.node.cfg.Lease ||
 		r.renew && r.Status().Role != replication.Outside {
 		return
@@ -333,11 +336,14 @@ func (r *Replica) restart() (done bool, err error) {
 	}
 	renew := r.renew
 	r.failed, r.told, r.unsaved, r.renew = false, false, false, false
-	r.carryOut(effects)
-	if renew && !r.failed {
+	if r.carryOut(effects); r.failed {
+		r.renew = renew
+		return false, nil
+	}
+	if renew {
 		r.carryOut(r.group.Renew())
 	}
-	return !r.failed, nil
+	return true, nil
 }
 
 // Renew has this copy left out by the others, and fetched anew from them when it is made a member again. It does nothing
@@ -408,6 +414,7 @@ func (r *Replica) do(e *replication.Effect) (err error) {
 	case replication.EffectSend:
 		r.node.cfg.Links.Send(e.To, link.Frame{Volume: r.id, Message: e.Message})
 	case replication.EffectWrite:
+		r.log.CatchUp(!r.status.Load().InSync)
 		err = r.log.Write(e.Offset, e.Bytes)
 		if e.Sync {
 			r.log.Sync()
