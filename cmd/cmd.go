@@ -50,10 +50,13 @@ func Execute(args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	var helpErr error // of -h, for which cobra knows no failure
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { helpErr = writeHelp(cmd.OutOrStdout(), cmd) })
 	command, args, err := normalise(root, args)
 	if err == nil {
 		root.SetArgs(args)
 		command, err = root.ExecuteContextC(ctx)
+		err = errors.Join(err, helpErr)
 	}
 	return report(ctx, stderr, command, err)
 }
@@ -77,11 +80,6 @@ func newRoot() *cobra.Command {
 	}
 	root.PersistentFlags().SortFlags = true
 	addLogFlags(root.PersistentFlags())
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
-		if err := writeHelp(cmd.OutOrStdout(), cmd); err != nil {
-			cmd.PrintErrln(err)
-		}
-	})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newMaster(), newVolume(), newFiler(), newServer(), newBenchmark(),

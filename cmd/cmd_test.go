@@ -32,9 +32,11 @@ func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
 // TestHelpToAFullDisk: a page that nobody gets is no success.
 func TestHelpToAFullDisk(t *testing.T) {
-	var errs bytes.Buffer
-	if code := Execute([]string{"help"}, fullDisk{}, &errs); code != exitFailure || !strings.Contains(errs.String(), "no space") {
-		t.Errorf("exit code %d, %q", code, errs.String())
+	for _, line := range []string{"help", "-h", "help volume", "volume -h"} {
+		var errs bytes.Buffer
+		if code := Execute(strings.Fields(line), fullDisk{}, &errs); code != exitFailure || !strings.Contains(errs.String(), "no space") {
+			t.Errorf("%s: exit code %d, %q", line, code, errs.String())
+		}
 	}
 }
 
