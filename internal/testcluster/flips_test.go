@@ -133,18 +133,41 @@ func (n *nemesis) flipBits(s *testcluster.Server, b *blobs, name string, end int
 	return fmt.Sprintf("flip bits of %s of %s: %s", filepath.Base(f.file), s.Addr, f.what)
 }
 
-// heldByAnother returns the length of the part of a volume's log that a member other than s surely has, 0 for none.
+// heldByAnother returns the length of the part of a volume's log that a member other than s surely has, 0 for none. Nothing
+// happens to that one now.
 func (n *nemesis) heldByAnother(b *blobs, s *testcluster.Server) (end int64) {
 	for _, v := range n.c.Volumes {
-		if v == s || n.down[v] {
+		if v == s || !n.steady(v) {
 			continue
 		}
 		var at standing
-		if err := askJSON(http.MethodGet, v.URL("/internal/volume/replication?volumeId="+b.volume), &at); err == nil && at.InSync {
+		err := askJSON(http.MethodGet, v.URL("/internal/volume/replication?volumeId="+b.volume), &at)
+		if err == nil && at.InSync && slices.Contains(at.Members, s.Addr) {
 			end = max(end, at.Committed)
 		}
 	}
 	return end
+}
+
+// steady reports whether nothing happens to a server.
+func (n *nemesis) steady(s *testcluster.Server) bool {
+	for pair, faults := range n.lost {
+		if faults > 0 && (pair[0] == s || pair[1] == s) {
+			return false
+		}
+	}
+	return !n.down[s]
+}
+
+// needed reports whether a server may hold the last good copy of something that is damaged elsewhere: while it is gone the
+// damaged copy might be made the only one.
+func (n *nemesis) needed(s *testcluster.Server) bool {
+	for _, f := range n.flipped {
+		if names, err := filepath.Glob(filepath.Join(s.Dir, "*_"+f.volume+".dat")); f.server != s && (err != nil || len(names) > 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // flipBits flips a few bits of a volume: of its log below an offset, or of its index file. It returns nil if there is

@@ -95,7 +95,9 @@ func (n *nemesis) begin(kinds ...func(*testcluster.Server) (string, func())) {
 	}
 	victim := servers[n.random.IntN(len(servers))]
 	if len(kinds) == 0 {
-		kinds = n.kinds()
+		if kinds = n.kinds(); n.needed(victim) {
+			return
+		}
 	}
 	length := time.Duration(n.random.IntN(1500)) * time.Millisecond
 	if n.random.IntN(2) == 0 { // so long that those who are left go on without it
@@ -183,6 +185,9 @@ func (n *nemesis) pause(s *testcluster.Server) (string, func()) {
 
 // killAll kills all volume servers that nothing happens to, at once.
 func (n *nemesis) killAll(*testcluster.Server) (string, func()) {
+	if len(n.flipped) > 0 {
+		return "", nil
+	}
 	var taken []*testcluster.Server
 	var names []string
 	for _, v := range n.c.Volumes {
@@ -247,12 +252,18 @@ func (n *nemesis) cutOff(s *testcluster.Server) (string, func()) {
 
 func (n *nemesis) cutPair(s *testcluster.Server) (string, func()) {
 	o := n.others(s)[n.random.IntN(len(n.others(s)))]
+	if n.needed(o) {
+		return "", nil
+	}
 	return "cut " + s.Addr + " and " + o.Addr + " off from each other",
 		n.lose([2]*testcluster.Server{s, o}, [2]*testcluster.Server{o, s})
 }
 
 func (n *nemesis) cutOneWay(s *testcluster.Server) (string, func()) {
 	o := n.others(s)[n.random.IntN(len(n.others(s)))]
+	if n.needed(o) {
+		return "", nil
+	}
 	return "lose what " + s.Addr + " sends to " + o.Addr, n.lose([2]*testcluster.Server{s, o})
 }
 
@@ -291,7 +302,7 @@ func (n *nemesis) slow(s *testcluster.Server) (string, func()) {
 // fillUp fills the small disk.
 func (n *nemesis) fillUp(*testcluster.Server) (string, func()) {
 	name := filepath.Join(n.small.Dir, "filler")
-	if _, err := os.Stat(name); err == nil {
+	if _, err := os.Stat(name); err == nil || n.needed(n.small) {
 		return "", nil
 	}
 	f, err := os.Create(name)
