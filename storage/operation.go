@@ -11,6 +11,7 @@ type operation struct {
 	size int64
 	age  int  // in ticks of a Replicator
 	sent bool // to other servers, so that it may come about there
+	cut  place
 	// short is a put that comes about with less than its answer would promise.
 	short bool
 	err   error

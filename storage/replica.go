@@ -54,6 +54,7 @@ type replica struct {
 	parsed     int64        // offset up to which the uncommitted part of the log was read
 	entries    []tailEntry  // of the uncommitted part, in order
 	flight     *flight      // nil if all that was appended here is decided
+	cuts       bool         // there may be operations in the queue that were in the log and were cut
 	doubted    []*operation // refused by what is published here, while that was not Current
 }
 

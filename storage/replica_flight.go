@@ -36,9 +36,12 @@ func (c *committer) recall(f *flight, to int64) {
 		n++
 	}
 	back := f.ops[n:]
+	skipped := c.v.Origin().Skipped
 	for _, op := range back {
 		op.sent = true
+		op.cut = place{int64(op.entry.offset)*needleAlignment + skipped, op.needle.AppendAtNs}
 	}
+	c.replica.cuts = true
 	c.queue = append(slices.Clone(back), c.queue...)
 	clear(back)
 	if f.ops = f.ops[:n]; n == 0 {
@@ -77,18 +80,23 @@ func (c *committer) propose() bool {
 	if p.flight != nil || len(c.queue) == 0 {
 		return false
 	}
-	if err := p.r.Accepts(false); errors.Is(err, ErrWait) {
+	err := p.r.Accepts(false)
+	if errors.Is(err, ErrWait) {
 		return false
-	} else if err != nil {
+	}
+	c.settleCut()
+	if err != nil {
 		for _, op := range c.queue {
 			op.answer(err)
 		}
 		c.drop(len(c.queue))
 		return true
 	}
-	p.noPuts = p.r.Accepts(true)
+	if p.noPuts = p.r.Accepts(true); len(c.queue) == 0 {
+		return true
+	}
 	batch := c.queue[:batchLength(c.queue)]
-	err := c.cut()
+	err = c.cut()
 	end := c.end
 	if err == nil {
 		end = c.accept(batch)
