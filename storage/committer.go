@@ -180,11 +180,14 @@ func (c *committer) admit(op *operation, end int64) error {
 	if c.replica.noPuts != nil && !op.delete {
 		return c.replica.noPuts
 	}
+	op.byMate = false
 	if before := c.inBatch[op.needle.Key]; before != nil {
 		switch {
 		case op.delete && (before.delete || before.needle.Cookie != op.needle.Cookie):
+			op.byMate = true
 			return ErrNotFound
 		case !before.delete && before.needle.Cookie != op.needle.Cookie:
+			op.byMate = true
 			return ErrCookie
 		case op.delete:
 			op.size = before.contentSize()
@@ -282,13 +285,13 @@ func (c *committer) publish(end int64) {
 	c.v.setLength(end)
 }
 
-// fail gives every accepted operation the disk's error, which it returns, takes what was written of them back, and
-// keeps the volume from taking more.
+// fail gives every accepted operation, and those that were refused for them, the disk's error, which it returns, takes
+// what was written of them back, and keeps the volume from taking more.
 func (c *committer) fail(batch []*operation, err error) error {
 	err = fmt.Errorf("append to volume %d: %w", c.v.id, diskError(err))
 	c.diskFailed(err)
 	for _, op := range batch {
-		if op.err == nil {
+		if op.err == nil || op.byMate {
 			op.err = err
 		}
 	}

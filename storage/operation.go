@@ -12,6 +12,8 @@ type operation struct {
 	age  int  // in ticks of a Replicator
 	sent bool // to other servers, so that it may come about there
 	cut  place
+	// byMate says that it is refused for what another operation of its commit does, which may yet fail.
+	byMate bool
 	// short is a put that comes about with less than its answer would promise.
 	short bool
 	err   error

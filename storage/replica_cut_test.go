@@ -3,7 +3,10 @@ package storage
 import (
 	"bytes"
 	"errors"
+	"syscall"
 	"testing"
+
+	"weed/internal/vfs"
 )
 
 // TestCutAndThereAllTheSame: a primary cuts what was not committed, another server leads before that is everywhere and has it
@@ -86,5 +89,82 @@ func TestCutAndProposedAgain(t *testing.T) {
 	if n := p.v.Status().Live; n != 1 {
 		t.Errorf("%d blobs", n)
 	}
+	closeStore(t, s)
+}
+
+// TestRefusedForWhatIsInFlight: a delete that comes behind another one of the same blob finds nothing only if that one comes
+// about; so does a put with another cookie.
+func TestRefusedForWhatIsInFlight(t *testing.T) {
+	_, s, p := newFollower(t, Config{Sync: SyncNever})
+	first := laterPut(p.v, 1, payload(1, 100))
+	p.awaitAppend(t, SuperblockSize)
+	p.commitAll()
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	from := p.v.LogLength()
+	p.change(func() { p.accepts = ErrWait })
+	var waiting []<-chan error
+	for i, op := range []func() error{
+		func() error { _, err := p.v.Delete(1, testCookie); return err },
+		func() error { _, err := p.v.Delete(1, testCookie); return err },
+		func() error { return p.v.Put(&Needle{Key: 2, Cookie: testCookie, Data: []byte("two")}) },
+		func() error { return p.v.Put(&Needle{Key: 2, Cookie: testCookie + 1, Data: []byte("other")}) },
+	} {
+		waiting = append(waiting, later(op))
+		p.awaitQueued(i + 1)
+	}
+	for range 3 { // each time it is cut
+		p.do(func(*Log) { p.change(func() { p.accepts = nil }) })
+		p.awaitAppend(t, from)
+		for i, done := range waiting {
+			wantPending(t, []string{"a delete", "another delete", "a put", "another put"}[i], done)
+		}
+		p.do(func(l *Log) {
+			p.change(func() { p.accepts = ErrWait })
+			if err := l.Cut(from); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	p.do(func(*Log) { p.change(func() { p.accepts = nil }) })
+	p.awaitAppend(t, from)
+	p.commitAll()
+	for i, want := range []error{nil, ErrNotFound, nil, ErrCookie} {
+		if err := <-waiting[i]; !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("operation %d: %v, want %v", i, err, want)
+		}
+	}
+	closeStore(t, s)
+}
+
+// TestRefusedForWhatFails: if the disk takes neither of two deletes of a blob, the second has not found that it is gone.
+func TestRefusedForWhatFails(t *testing.T) {
+	disk := vfs.NewMem()
+	s, v := createTestVolume(t, disk, Config{})
+	mustPut(t, v, 1, []byte("one"))
+	hold, holding := make(chan struct{}), make(chan struct{})
+	v.Post(func() { close(holding); <-hold })
+	<-holding
+	both := []<-chan error{laterDelete(v, 1), laterDelete(v, 1)}
+	for waiting := 0; waiting < 2; {
+		v.committer.mu.Lock()
+		waiting = len(v.committer.waiting)
+		v.committer.mu.Unlock()
+	}
+	disk.SetFault(func(op vfs.Op) error {
+		if op.Is("7.dat", vfs.OpWrite) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	close(hold)
+	for _, done := range both {
+		if err := <-done; !errors.Is(err, syscall.EIO) {
+			t.Errorf("%v", err)
+		}
+	}
+	disk.SetFault(nil)
+	wantData(t, v, 1, []byte("one"))
 	closeStore(t, s)
 }

@@ -42,7 +42,8 @@ func (c *committer) recall(f *flight, to int64) {
 		op.cut = place{int64(op.entry.offset)*needleAlignment + skipped, op.needle.AppendAtNs}
 	}
 	c.replica.cuts = true
-	c.queue = append(slices.Clone(back), c.queue...)
+	c.queue = slices.Concat(back, c.replica.doubted, c.queue) // those that were refused for them come behind
+	c.replica.doubted = nil
 	clear(back)
 	if f.ops = f.ops[:n]; n == 0 {
 		c.replica.land()
@@ -140,7 +141,7 @@ func (c *committer) launch(batch []*operation, end int64) {
 			op.short = false
 			c.addTail(op.entry, op.end())
 			puts = puts || !op.delete
-		case !current && (errors.Is(op.err, ErrNotFound) || errors.Is(op.err, ErrCookie)):
+		case op.byMate, !current && (errors.Is(op.err, ErrNotFound) || errors.Is(op.err, ErrCookie)):
 			p.doubted = append(p.doubted, op)
 		default:
 			op.done <- struct{}{}
