@@ -36,6 +36,7 @@ var (
 type disk struct {
 	bolt      *raftboltdb.BoltStore
 	logs      raft.LogStore
+	watched   *watchedLogs // under logs
 	snapshots raft.SnapshotStore
 }
 
@@ -58,7 +59,8 @@ func openDisk(dir string, logger hclog.Logger) (*disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open raft log in %s: %w", dir, err)
 	}
-	logs, err := raft.NewLogCache(logCacheEntries, bolt)
+	watched := &watchedLogs{LogStore: bolt}
+	logs, err := raft.NewLogCache(logCacheEntries, watched)
 	if err != nil {
 		return nil, errors.Join(err, bolt.Close())
 	}
@@ -66,7 +68,7 @@ func openDisk(dir string, logger hclog.Logger) (*disk, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open raft snapshots in %s: %w", dir, err), bolt.Close())
 	}
-	return &disk{bolt: bolt, logs: logs, snapshots: snapshots}, nil
+	return &disk{bolt: bolt, logs: logs, watched: watched, snapshots: snapshots}, nil
 }
 
 func (d *disk) close() error { return d.bolt.Close() }

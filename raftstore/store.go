@@ -91,7 +91,8 @@ func Open(cfg Config, machine StateMachine) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.raft, err = raft.NewRaft(rc, machineAdapter{machine}, s.disk.logs, s.disk.bolt, s.disk.snapshots, s.transport)
+	sick := func() bool { return s.disk.watched.sickAt(time.Now(), sickTime*cfg.Timeouts.Heartbeat) }
+	s.raft, err = raft.NewRaft(rc, machineAdapter{machine}, s.disk.logs, s.disk.bolt, s.disk.snapshots, modest{s.transport, sick})
 	if err != nil {
 		return nil, fmt.Errorf("start raft in %s: %w", cfg.Dir, err)
 	}
