@@ -115,11 +115,16 @@ func TestMastersAgree(t *testing.T) {
 		_, collection, _ := strings.Cut(query, "collection=")
 		collection, _, _ = strings.Cut(collection, "&")
 		expect(t, http.StatusOK, "*", http.MethodGet, m.URL("/vol/grow?"+query), "")
-		_, writables, err := dirStatus(c.WaitLeader(c.Masters...))
-		if err != nil || len(writables[collection]) == 0 {
-			t.Fatalf("no volumes of %q: %v", collection, err)
-		}
-		return writables[collection]
+		want := int(query[len("count=")] - '0')
+		var volumes []uint32
+		testcluster.WaitFor(t, "all new volumes of "+collection+" are writable", func() error {
+			_, writables, err := dirStatus(c.WaitLeader(c.Masters...))
+			if volumes = writables[collection]; err == nil && len(volumes) != want {
+				err = fmt.Errorf("writable: %v, want %d", volumes, want)
+			}
+			return err
+		})
+		return volumes
 	}
 	found := func(n int) func(string) bool {
 		return func(text string) bool { return strings.Count(text, ": 200 [{") == n }
