@@ -174,13 +174,13 @@ func (c *committer) accept(batch []*operation) (end int64) {
 
 // admit says whether an operation may be appended at offset end. For a delete it lays out the tombstone.
 func (c *committer) admit(op *operation, end int64) error {
+	op.byMate = false
 	if err := c.v.denies(op.delete); err != nil {
 		return err
 	}
 	if c.replica.noPuts != nil && !op.delete {
 		return c.replica.noPuts
 	}
-	op.byMate = false
 	if before := c.inBatch[op.needle.Key]; before != nil {
 		switch {
 		case op.delete && (before.delete || before.needle.Cookie != op.needle.Cookie):

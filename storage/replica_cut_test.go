@@ -5,6 +5,7 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+	"time"
 
 	"weed/internal/vfs"
 )
@@ -133,6 +134,38 @@ func TestRefusedForWhatIsInFlight(t *testing.T) {
 	for i, want := range []error{nil, ErrNotFound, nil, ErrCookie} {
 		if err := <-waiting[i]; !errors.Is(err, want) || want == nil && err != nil {
 			t.Errorf("operation %d: %v, want %v", i, err, want)
+		}
+	}
+	closeStore(t, s)
+}
+
+// TestRefusedForWhatIsInFlightThenForGood: what was refused for an operation that was cut, and is refused for another reason
+// when it is decided anew, is answered with that.
+func TestRefusedForWhatIsInFlightThenForGood(t *testing.T) {
+	_, s, p := newFollower(t, Config{Sync: SyncNever})
+	from := p.v.LogLength()
+	p.change(func() { p.accepts = ErrWait })
+	first := laterPut(p.v, 2, []byte("two"))
+	p.awaitQueued(1)
+	second := later(func() error { return p.v.Put(&Needle{Key: 2, Cookie: testCookie + 1, Data: []byte("other")}) })
+	p.awaitQueued(2)
+	p.do(func(*Log) { p.change(func() { p.accepts = nil }) })
+	p.awaitAppend(t, from)
+	missing := errors.New("a copy is missing")
+	p.do(func(l *Log) {
+		p.change(func() { p.puts = missing })
+		if err := l.Cut(from); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, done := range []<-chan error{first, second} {
+		select {
+		case err := <-done:
+			if !errors.Is(err, missing) {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("it is never answered")
 		}
 	}
 	closeStore(t, s)
