@@ -110,12 +110,10 @@ func TestMastersAgree(t *testing.T) {
 		}
 		return err
 	})
-	grow := func(m *testcluster.Server, query string) []uint32 {
+	grow := func(m *testcluster.Server, want int, collection, replication string) []uint32 {
 		t.Helper()
-		_, collection, _ := strings.Cut(query, "collection=")
-		collection, _, _ = strings.Cut(collection, "&")
+		query := fmt.Sprintf("count=%d&collection=%s&replication=%s", want, collection, replication)
 		expect(t, http.StatusOK, "*", http.MethodGet, m.URL("/vol/grow?"+query), "")
-		want := int(query[len("count=")] - '0')
 		var volumes []uint32
 		testcluster.WaitFor(t, "all new volumes of "+collection+" are writable", func() error {
 			_, writables, err := dirStatus(c.WaitLeader(c.Masters...))
@@ -132,9 +130,9 @@ func TestMastersAgree(t *testing.T) {
 	leader := c.WaitLeader(c.Masters...)
 	followers := c.Others(leader)
 
-	pictures := grow(followers[0], "count=4&collection=picture")
+	pictures := grow(followers[0], 4, "picture", "000")
 	agree(t, "growth", pulse, c.Masters, pictures, found(len(pictures)))
-	copies := grow(leader, "count=3&collection=copies&replication=001")
+	copies := grow(leader, 3, "copies", "001")
 	agree(t, "growth with two copies", pulse, c.Masters, copies, func(text string) bool {
 		return found(len(copies))(text) && strings.Count(text, "} {") == len(copies)
 	})
