@@ -70,10 +70,11 @@ func (j *journal) list() []string {
 
 // network carries all connections of a cluster and can cut servers off.
 type network struct {
-	mu    sync.Mutex
-	cut   map[string]bool // connections end
-	lossy map[string]bool // what is sent there is lost, and nobody is told
-	conns map[*wire]struct{}
+	mu      sync.Mutex
+	cut     map[string]bool   // connections end
+	lossy   map[string]bool   // what is sent there is lost, and nobody is told
+	swallow map[string]string // so is this text, and what follows it on the same connection
+	conns   map[*wire]struct{}
 }
 
 type wire struct {
@@ -85,7 +86,8 @@ type wire struct {
 
 func (w *wire) Write(b []byte) (int, error) {
 	w.network.mu.Lock()
-	lost := w.network.lossy[w.to] || w.lost
+	text := w.network.swallow[w.to]
+	lost := w.network.lossy[w.to] || w.lost || text != "" && bytes.Contains(b, []byte(text))
 	w.lost = lost // a connection that has lost bytes is of no use any more
 	w.network.mu.Unlock()
 	if lost {
@@ -128,6 +130,12 @@ func (n *network) isolate(id string, yes bool) {
 			w.Conn.Close()
 		}
 	}
+}
+
+func (n *network) loseText(to, text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.swallow[to] = text
 }
 
 func (n *network) lose(to string, yes bool) {
@@ -221,7 +229,9 @@ type nodes []*node
 // newNodes prepares count servers that all list each other; none is started.
 func newNodes(t *testing.T, count int) nodes {
 	t.Helper()
-	network := &network{cut: map[string]bool{}, lossy: map[string]bool{}, conns: map[*wire]struct{}{}}
+	network := &network{
+		cut: map[string]bool{}, lossy: map[string]bool{}, swallow: map[string]string{}, conns: map[*wire]struct{}{},
+	}
 	var all nodes
 	var ids []string
 	for range count {

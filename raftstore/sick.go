@@ -43,23 +43,3 @@ func (l *watchedLogs) sickAt(now time.Time, within time.Duration) bool {
 	at := l.failedAt.Load()
 	return at != 0 && now.Sub(time.Unix(0, at)) < within
 }
-
-// modest is a transport of a server that asks for no votes while it is sick.
-type modest struct {
-	*raft.NetworkTransport
-	sick func() bool
-}
-
-func (m modest) RequestVote(id raft.ServerID, to raft.ServerAddress, ask *raft.RequestVoteRequest, answer *raft.RequestVoteResponse) error {
-	if m.sick() {
-		return errSick
-	}
-	return m.NetworkTransport.RequestVote(id, to, ask, answer)
-}
-
-func (m modest) RequestPreVote(id raft.ServerID, to raft.ServerAddress, ask *raft.RequestPreVoteRequest, answer *raft.RequestPreVoteResponse) error {
-	if m.sick() {
-		return errSick
-	}
-	return m.NetworkTransport.RequestPreVote(id, to, ask, answer)
-}

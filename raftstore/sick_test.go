@@ -22,7 +22,7 @@ func TestSickServerAsksForNoVotes(t *testing.T) {
 	disk := &fussyLogs{}
 	logs := &watchedLogs{LogStore: disk}
 	sick := func(later time.Duration) bool { return logs.sickAt(time.Now().Add(later), time.Minute) }
-	m := modest{nil, func() bool { return sick(0) }}
+	m := voting{sick: func() bool { return sick(0) }}
 	if err := logs.StoreLogs(nil); err != nil || sick(0) {
 		t.Error(err, "sick from the beginning")
 	}

@@ -92,7 +92,8 @@ func Open(cfg Config, machine StateMachine) (_ *Store, err error) {
 		return nil, err
 	}
 	sick := func() bool { return s.disk.watched.sickAt(time.Now(), sickTime*cfg.Timeouts.Heartbeat) }
-	s.raft, err = raft.NewRaft(rc, machineAdapter{machine}, s.disk.logs, s.disk.bolt, s.disk.snapshots, modest{s.transport, sick})
+	s.raft, err = raft.NewRaft(rc, machineAdapter{machine}, s.disk.logs, s.disk.bolt, s.disk.snapshots,
+		voting{NetworkTransport: s.transport, sick: sick, again: cfg.Timeouts.Heartbeat * 7 / 10, closing: ctx.Done()})
 	if err != nil {
 		return nil, fmt.Errorf("start raft in %s: %w", cfg.Dir, err)
 	}
