@@ -48,6 +48,7 @@ type committer struct {
 	closed  bool
 	busy    bool // somebody takes turns, and looks for more work at the end
 	due     bool // the goroutine was woken and has not begun
+	held    int  // length of queue when nobody takes turns
 
 	// Owned by whoever takes turns: the goroutine, or a helper.
 	queue    []*operation // taken, to be decided in this order
@@ -71,6 +72,7 @@ func newCommitter(v *Volume, idx *idxWriter, end int64, lastNs uint64) *committe
 		stopped: make(chan struct{}),
 		inBatch: map[blob.Key]*operation{},
 	}
+	c.replica.gather.limit = maxGather
 	go c.run()
 	return c
 }
@@ -85,6 +87,8 @@ func (c *committer) do(op *operation) error {
 	c.waiting = append(c.waiting, op)
 	switch {
 	case c.replica.flying.Load(): // what is in flight comes first, and its end is followed by another turn
+		c.mu.Unlock()
+	case !c.busy && c.replica.gather.lacks(len(c.waiting)+c.held):
 		c.mu.Unlock()
 	case c.replica.on.Load() && c.free():
 		c.lead()

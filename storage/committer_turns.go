@@ -50,7 +50,10 @@ func (c *committer) begin() bool {
 // rest ends the turns of whoever took them. What is left is for the goroutine.
 func (c *committer) rest(left bool) {
 	c.mu.Lock()
-	left = left || c.due || c.closed || len(c.tasks) > 0 || len(c.waiting) > 0 && !c.replica.flying.Load()
+	c.held = len(c.queue)
+	p, n := &c.replica, len(c.waiting)+c.held
+	mayFly := !p.flying.Load() && !p.gather.lacks(n)
+	left = left || c.due || c.closed || len(c.tasks) > 0 || len(c.waiting) > 0 && mayFly || p.gather.ended(n)
 	c.busy, c.due = false, false
 	c.unlock(left)
 }

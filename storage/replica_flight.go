@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // flight is a batch that was appended here as primary, and is not decided.
 type flight struct {
-	ops []*operation
-	end int64 // of the last one's record
+	ops   []*operation
+	end   int64 // of the last one's record
+	began time.Time
 }
 
 func (f *flight) wantsSync() bool {
@@ -78,7 +80,7 @@ func (l *Log) Outlived() {
 // propose appends the next operations, if the replicator lets it; false says that nothing was done.
 func (c *committer) propose() bool {
 	p := &c.replica
-	if p.flight != nil || len(c.queue) == 0 {
+	if p.flight != nil || c.gathers() || len(c.queue) == 0 {
 		return false
 	}
 	err := p.r.Accepts(false)
@@ -135,7 +137,7 @@ func (c *committer) launch(batch []*operation, end int64) {
 		switch {
 		case op.err == nil:
 			if f == nil {
-				f = &flight{ops: make([]*operation, 0, len(c.accepted)), end: end}
+				f = &flight{ops: make([]*operation, 0, len(c.accepted)), end: end, began: time.Now()}
 			}
 			f.ops = append(f.ops, op)
 			op.short = false
@@ -191,7 +193,7 @@ func (c *committer) persistReplica() {
 // idleReplica tells the replicator once that nothing follows what was appended last. What is in flight has carried
 // to the others what was decided before it.
 func (c *committer) idleReplica() {
-	if p := &c.replica; p.unsettled && p.flight == nil {
+	if p := &c.replica; p.unsettled && p.flight == nil && p.gather.want.Load() == 0 {
 		p.unsettled = false
 		p.r.Idle()
 	}

@@ -215,6 +215,7 @@ func (l *Log) Commit(to int64) {
 	}
 	if f := p.flight; f != nil && f.end <= to {
 		p.land()
+		p.gather.land(f)
 		for _, op := range f.ops {
 			if op.short {
 				op.answer(ErrOutcomeUnknown)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,7 +65,8 @@ func replicateAlone(t testing.TB, v *Volume) {
 type puppet struct {
 	v     *Volume
 	log   *Log
-	calls int // of do
+	calls int          // of do
+	keys  atomic.Int64 // that putAll has used
 
 	mu        sync.Mutex // guards the rest
 	accepts   error
@@ -83,6 +85,7 @@ func newPuppet(t testing.TB, v *Volume) *puppet {
 	p := &puppet{v: v, moved: make(chan struct{})}
 	err := v.Replicate(func(l *Log) Replicator {
 		p.log, p.persisted = l, l.Length()
+		l.c.replica.gather.limit = 0 // what is queued is in flight after the next turn
 		return p
 	})
 	if err != nil {

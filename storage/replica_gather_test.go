@@ -1,0 +1,157 @@
+package storage
+
+import (
+	"testing"
+	"time"
+
+	"weed/internal/blob"
+)
+
+// newGathering returns a replica with eight operations in flight that count as long under way, behind one more that has
+// been answered, and how those end.
+func newGathering(t *testing.T) (p *puppet, flying []<-chan error) {
+	_, _, p = newFollower(t, Config{Sync: SyncNever})
+	p.do(func(l *Log) { l.c.replica.gather.limit = time.Hour })
+	first := laterPut(p.v, 1, payload(1, 10))
+	p.awaitAppend(t, SuperblockSize)
+	flying = p.putAll(8)
+	p.awaitQueued(8)
+	p.commitAll()
+	p.awaitFlight(t, 8)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	return p, flying
+}
+
+func (p *puppet) putAll(n int) (later []<-chan error) {
+	for range n {
+		key := blob.Key(p.keys.Add(1)) + 100
+		later = append(later, laterPut(p.v, key, payload(uint64(key), 10)))
+	}
+	return later
+}
+
+// awaitFlight waits until so many operations are in flight.
+func (p *puppet) awaitFlight(t *testing.T, want int) {
+	t.Helper()
+	n := 0
+	for late := time.Now().Add(20 * time.Second); n == 0; {
+		if time.Now().After(late) {
+			t.Fatal("nothing is in flight")
+		}
+		p.do(func(l *Log) {
+			if f := l.c.replica.flight; f != nil {
+				n = len(f.ops)
+			}
+		})
+	}
+	if n != want {
+		t.Errorf("%d operations in flight, want %d", n, want)
+	}
+}
+
+// land commits what is in flight, which took an hour.
+func (p *puppet) land(t *testing.T, flying []<-chan error) {
+	t.Helper()
+	p.do(func(l *Log) {
+		l.Commit(l.Length())
+		l.c.replica.gather.took = time.Hour
+	})
+	for _, put := range flying {
+		if err := <-put; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// wantNoFlight fails the test if something is in flight though the committer has had its turns.
+func (p *puppet) wantNoFlight(t *testing.T) {
+	t.Helper()
+	p.do(func(*Log) {})
+	p.do(func(l *Log) {
+		if l.c.replica.flight != nil {
+			t.Errorf("%d are in flight already", len(l.c.replica.flight.ops))
+		}
+	})
+}
+
+// The next flight waits for most of those who were answered, and takes them together.
+func TestFlightWaitsForThoseWhoComeAgain(t *testing.T) {
+	p, flying := newGathering(t)
+	p.land(t, flying)
+	again := p.putAll(5)
+	p.awaitQueued(5)
+	p.wantNoFlight(t)
+	again = append(again, p.putAll(1)...) // three quarters of eight
+	p.awaitFlight(t, 6)
+	p.land(t, again)
+}
+
+// When the time is up it takes those that there are; and if nobody has come the others are told that nothing follows.
+func TestFlightDoesNotWaitForEver(t *testing.T) {
+	for _, came := range []int{3, 0} {
+		p, flying := newGathering(t)
+		p.land(t, flying)
+		again := p.putAll(came)
+		p.awaitQueued(came)
+		p.wantNoFlight(t)
+		p.mu.Lock()
+		idle := p.idle
+		p.mu.Unlock()
+		p.v.committer.stopGathering()
+		if came > 0 {
+			p.awaitFlight(t, came)
+			p.land(t, again)
+		} else {
+			p.await(t, "rest", func() bool { return p.idle > idle })
+		}
+	}
+}
+
+// The time ends by itself.
+func TestFlightWaitsByTheClock(t *testing.T) {
+	p, flying := newGathering(t)
+	p.do(func(l *Log) { l.c.replica.gather.limit = time.Millisecond })
+	p.land(t, flying)
+	again := p.putAll(1)
+	p.awaitFlight(t, 1)
+	p.do(func(l *Log) { l.c.replica.gather.limit = 0 })
+	p.land(t, again)
+}
+
+// Where nobody comes again flights wait ever more rarely, until somebody does.
+func TestFlightsWaitWhereItHelps(t *testing.T) {
+	g := gather{limit: time.Hour}
+	turns := func(come int) (held int) {
+		for range 200 {
+			g.landed, g.took = 8, time.Minute
+			if g.begin(4, func() {}); g.want.Load() == 0 {
+				continue
+			}
+			held++
+			if !g.lacks(8) || g.lacks(9) {
+				t.Fatalf("waits for %d", g.want.Load())
+			}
+			g.over.Store(true)
+			g.end(4 + come)
+		}
+		return held
+	}
+	if n := turns(0); n != 8 {
+		t.Errorf("%d of 200 flights waited in vain", n)
+	}
+	g.skip = 0
+	if n := turns(2); n != 200 {
+		t.Errorf("%d of 200 flights waited where that helps", n)
+	}
+	for _, c := range []struct {
+		landed, waiting int
+		took            time.Duration
+	}{{1, 0, time.Minute}, {1, 1, time.Minute}, {2, 6, time.Minute}, {8, 0, 39 * time.Microsecond}} {
+		g.landed, g.took = c.landed, c.took
+		if g.begin(c.waiting, func() {}); g.want.Load() != 0 {
+			t.Errorf("after %+v the next flight waits for %d", c, g.want.Load())
+		}
+	}
+}
