@@ -9,8 +9,8 @@ import (
 // Clients that write one thing after the other would else form two halves for ever, of which one waits while the other is
 // under way: each flight would carry half of what could share it.
 //
-// It lasts half as long as the flight took, at most: whoever waits then has not lost more than it would have by coming
-// a moment earlier. Where clients don't come again it is tried ever more rarely.
+// It lasts no longer than the flight and its answers would have taken for whoever had missed it by a moment. Where the clients
+// don't come again in that time it is tried ever more rarely.
 type gather struct {
 	want  atomic.Int32 // operations that the next flight waits for; 0: it waits for none
 	over  atomic.Bool  // the time is up
@@ -20,8 +20,7 @@ type gather struct {
 	// Owned by the committer.
 	landed int           // operations of the flight that landed last; 0 once that was looked at
 	took   time.Duration // how long it was under way
-	first  int           // operations that waited when it landed
-	vain   int           // how many flights go without after one for which nobody came
+	vain   int           // how many flights go without after one for which too few came
 	skip   int           // how many of them still do
 }
 
@@ -47,7 +46,7 @@ func (g *gather) land(f *flight) { g.landed, g.took = len(f.ops), time.Since(f.b
 // begin decides, with so many operations that wait, whether the flight after the one that landed is held back; alarm is
 // called when the time is up.
 func (g *gather) begin(waiting int, alarm func()) {
-	want, within := min((g.landed+waiting)*3/4, maxBatchOps), min(g.took/2, g.limit)
+	want, within := min((g.landed+waiting)*15/16, maxBatchOps), min(4*g.took, g.limit)
 	g.landed = 0
 	switch {
 	case want <= waiting || within < minGather:
@@ -56,7 +55,6 @@ func (g *gather) begin(waiting int, alarm func()) {
 		g.skip--
 		return
 	}
-	g.first = waiting
 	g.over.Store(false)
 	g.want.Store(int32(want))
 	if g.timer == nil {
@@ -69,7 +67,7 @@ func (g *gather) begin(waiting int, alarm func()) {
 // end lets the next flight begin with what there is.
 func (g *gather) end(waiting int) {
 	g.timer.Stop()
-	if want := int(g.want.Swap(0)); waiting-g.first >= (want-g.first)/2 {
+	if waiting >= int(g.want.Swap(0)) {
 		g.vain = 0
 	} else {
 		g.vain = min(2*g.vain+1, maxVain)
