@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"weed/internal/blob"
 	"weed/internal/vfs"
@@ -60,6 +61,7 @@ type committer struct {
 	inBatch  map[blob.Key]*operation // latest accepted operation of a key in this commit
 	accepted []*operation
 	replica  replica
+	gather   gather
 	helped   bool // by somebody who does not wait for a sync
 }
 
@@ -72,7 +74,7 @@ func newCommitter(v *Volume, idx *idxWriter, end int64, lastNs uint64) *committe
 		stopped: make(chan struct{}),
 		inBatch: map[blob.Key]*operation{},
 	}
-	c.replica.gather.limit = maxGather
+	c.gather.limit = maxGather
 	go c.run()
 	return c
 }
@@ -88,7 +90,7 @@ func (c *committer) do(op *operation) error {
 	switch {
 	case c.replica.flying.Load(): // what is in flight comes first, and its end is followed by another turn
 		c.mu.Unlock()
-	case !c.busy && c.replica.gather.lacks(len(c.waiting)+c.held):
+	case !c.busy && c.gather.lacks(len(c.waiting)+c.held):
 		c.mu.Unlock()
 	case c.replica.on.Load() && c.free():
 		c.lead()
@@ -118,7 +120,9 @@ func (c *committer) commit(batch []*operation) {
 		err = c.append()
 	}
 	if err == nil && c.wantsSync() {
+		began := time.Now()
 		err = c.sync()
+		c.gather.land(len(batch), began)
 	}
 	if err != nil {
 		_ = c.fail(batch, err) // the operations have it
@@ -394,6 +398,7 @@ func (c *committer) stop() (idxBytes int64, err error) {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
+	c.gather.over.Store(true)
 	c.wakeUp()
 	<-c.stopped
 	err = c.cut()

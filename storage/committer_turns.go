@@ -1,8 +1,6 @@
 package storage
 
-import (
-	"runtime"
-)
+import "runtime"
 
 // free reports whether nobody takes turns, nor is about to, and nothing but operations waits. c.mu is held.
 func (c *committer) free() bool { return !c.busy && !c.due && len(c.tasks) == 0 }
@@ -52,8 +50,8 @@ func (c *committer) rest(left bool) {
 	c.mu.Lock()
 	c.held = len(c.queue)
 	p, n := &c.replica, len(c.waiting)+c.held
-	mayFly := !p.flying.Load() && !p.gather.lacks(n)
-	left = left || c.due || c.closed || len(c.tasks) > 0 || len(c.waiting) > 0 && mayFly || p.gather.ended(n)
+	mayFly := !p.flying.Load() && !c.gather.lacks(n)
+	left = left || c.due || c.closed || len(c.tasks) > 0 || len(c.waiting) > 0 && mayFly || c.gather.ended(n)
 	c.busy, c.due = false, false
 	c.unlock(left)
 }
@@ -66,7 +64,7 @@ func (c *committer) run() {
 		}
 		for c.turn() {
 		}
-		if c.replica.r == nil { // else by Log.Flush
+		if c.replica.r == nil && !c.gather.holds() { // else by Log.Flush, or behind the next commit
 			c.flushIdx()
 		}
 		c.mu.Lock()
@@ -97,12 +95,13 @@ func (c *committer) turn() bool {
 	if c.replica.r != nil {
 		return c.turnReplica(len(tasks) > 0)
 	}
-	n := batchLength(c.queue)
-	if n > 0 {
-		c.commit(c.queue[:n])
-		c.drop(n)
+	if c.gathers() || len(c.queue) == 0 {
+		return len(tasks) > 0
 	}
-	return n > 0 || len(tasks) > 0
+	n := batchLength(c.queue)
+	c.commit(c.queue[:n])
+	c.drop(n)
+	return true
 }
 
 // takeWaiting moves what was queued to where it is decided. c.mu is held.

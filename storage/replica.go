@@ -55,7 +55,6 @@ type replica struct {
 	entries    []tailEntry  // of the uncommitted part, in order
 	flight     *flight      // nil if all that was appended here is decided
 	cuts       bool         // there may be operations in the queue that were in the log and were cut
-	gather     gather       // holds the next flight back
 	doubted    []*operation // refused by what is published here, while that was not Current, or by what is in flight
 }
 

@@ -193,7 +193,7 @@ func (c *committer) persistReplica() {
 // idleReplica tells the replicator once that nothing follows what was appended last. What is in flight has carried
 // to the others what was decided before it.
 func (c *committer) idleReplica() {
-	if p := &c.replica; p.unsettled && p.flight == nil && p.gather.want.Load() == 0 {
+	if p := &c.replica; p.unsettled && p.flight == nil && !c.gather.holds() {
 		p.unsettled = false
 		p.r.Idle()
 	}

@@ -215,7 +215,7 @@ func (l *Log) Commit(to int64) {
 	}
 	if f := p.flight; f != nil && f.end <= to {
 		p.land()
-		p.gather.land(f)
+		c.gather.land(len(f.ops), f.began)
 		for _, op := range f.ops {
 			if op.short {
 				op.answer(ErrOutcomeUnknown)

@@ -85,7 +85,7 @@ func newPuppet(t testing.TB, v *Volume) *puppet {
 	p := &puppet{v: v, moved: make(chan struct{})}
 	err := v.Replicate(func(l *Log) Replicator {
 		p.log, p.persisted = l, l.Length()
-		l.c.replica.gather.limit = 0 // what is queued is in flight after the next turn
+		l.c.gather.limit = 0 // what is queued is in flight after the next turn
 		return p
 	})
 	if err != nil {

@@ -68,5 +68,5 @@ func (c *committer) lead() {
 // goesOn reports whether there is another turn to take: operations wait, or the replicator has yet to hear that none do.
 func (c *committer) goesOn() bool {
 	p := &c.replica
-	return p.flight == nil && !p.gather.lacks(len(c.queue)) && (len(c.queue) > 0 || p.unsettled)
+	return p.flight == nil && !c.gather.lacks(len(c.queue)) && (len(c.queue) > 0 || p.unsettled)
 }

@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"weed/internal/blob"
+	"weed/internal/vfs"
 )
 
 // newGathering returns a replica with eight operations in flight that count as long under way, behind one more that has
 // been answered, and how those end.
 func newGathering(t *testing.T) (p *puppet, flying []<-chan error) {
 	_, _, p = newFollower(t, Config{Sync: SyncNever})
-	p.do(func(l *Log) { l.c.replica.gather.limit = time.Hour })
+	p.do(func(l *Log) { l.c.gather.limit = time.Hour })
 	first := laterPut(p.v, 1, payload(1, 10))
 	p.awaitAppend(t, SuperblockSize)
 	flying = p.putAll(8)
@@ -56,7 +57,7 @@ func (p *puppet) land(t *testing.T, flying []<-chan error) {
 	t.Helper()
 	p.do(func(l *Log) {
 		l.Commit(l.Length())
-		l.c.replica.gather.took = time.Hour
+		l.c.gather.took = time.Hour
 	})
 	for _, put := range flying {
 		if err := <-put; err != nil {
@@ -80,11 +81,11 @@ func (p *puppet) wantNoFlight(t *testing.T) {
 func TestFlightWaitsForThoseWhoComeAgain(t *testing.T) {
 	p, flying := newGathering(t)
 	p.land(t, flying)
-	again := p.putAll(5)
-	p.awaitQueued(5)
+	again := p.putAll(6)
+	p.awaitQueued(6)
 	p.wantNoFlight(t)
-	again = append(again, p.putAll(1)...) // three quarters of eight
-	p.awaitFlight(t, 6)
+	again = append(again, p.putAll(1)...) // all but a sixteenth
+	p.awaitFlight(t, 7)
 	p.land(t, again)
 }
 
@@ -112,12 +113,59 @@ func TestFlightDoesNotWaitForEver(t *testing.T) {
 // The time ends by itself.
 func TestFlightWaitsByTheClock(t *testing.T) {
 	p, flying := newGathering(t)
-	p.do(func(l *Log) { l.c.replica.gather.limit = time.Millisecond })
+	p.do(func(l *Log) { l.c.gather.limit = time.Millisecond })
 	p.land(t, flying)
 	again := p.putAll(1)
 	p.awaitFlight(t, 1)
-	p.do(func(l *Log) { l.c.replica.gather.limit = 0 })
+	p.do(func(l *Log) { l.c.gather.limit = 0 })
 	p.land(t, again)
+}
+
+// Without other copies it is the sync that is shared. What is held back when the volume is closed is decided first.
+func TestSyncWaitsForThoseWhoComeAgain(t *testing.T) {
+	s, v := createTestVolume(t, vfs.NewMem(), Config{Sync: SyncAlways})
+	c := v.committer
+	turn := func(task func()) {
+		done := make(chan struct{})
+		c.post(func() { task(); close(done) })
+		<-done
+	}
+	var puts []<-chan error
+	put := func(n int) {
+		for range n {
+			puts = append(puts, laterPut(v, blob.Key(len(puts)+1), []byte("x")))
+		}
+	}
+	answered := func() {
+		t.Helper()
+		for _, put := range puts {
+			if err := <-put; err != nil {
+				t.Error(err)
+			}
+		}
+		puts = puts[:0]
+	}
+	queued := func(n int) {
+		for there := 0; there < n; {
+			turn(func() { there = len(c.queue) })
+		}
+		for _, put := range puts {
+			wantPending(t, "a put", put)
+		}
+	}
+	hold := func() {
+		turn(func() { c.gather.landed, c.gather.took, c.gather.limit, c.gather.skip = 8, time.Hour, time.Hour, 0 })
+	}
+	hold()
+	put(6)
+	queued(6)
+	put(1)
+	answered()
+	hold()
+	put(3)
+	queued(3)
+	closeStore(t, s)
+	answered()
 }
 
 // Where nobody comes again flights wait ever more rarely, until somebody does.
@@ -130,7 +178,7 @@ func TestFlightsWaitWhereItHelps(t *testing.T) {
 				continue
 			}
 			held++
-			if !g.lacks(8) || g.lacks(9) {
+			if !g.lacks(10) || g.lacks(11) {
 				t.Fatalf("waits for %d", g.want.Load())
 			}
 			g.over.Store(true)
@@ -142,13 +190,13 @@ func TestFlightsWaitWhereItHelps(t *testing.T) {
 		t.Errorf("%d of 200 flights waited in vain", n)
 	}
 	g.skip = 0
-	if n := turns(2); n != 200 {
+	if n := turns(7); n != 200 {
 		t.Errorf("%d of 200 flights waited where that helps", n)
 	}
 	for _, c := range []struct {
 		landed, waiting int
 		took            time.Duration
-	}{{1, 0, time.Minute}, {1, 1, time.Minute}, {2, 6, time.Minute}, {8, 0, 39 * time.Microsecond}} {
+	}{{1, 0, time.Minute}, {1, 1, time.Minute}, {2, 0, time.Minute}, {8, 0, minCommit - 1}, {6, 0, slowCommit - 1}} {
 		g.landed, g.took = c.landed, c.took
 		if g.begin(c.waiting, func() {}); g.want.Load() != 0 {
 			t.Errorf("after %+v the next flight waits for %d", c, g.want.Load())
