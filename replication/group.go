@@ -2,7 +2,6 @@ package replication
 
 import (
 	"errors"
-	"slices"
 	"sync/atomic"
 
 	"weed/internal/blob"
@@ -14,16 +13,6 @@ var (
 	ErrNotPrimary = errors.New("this server is not the primary of the volume")
 	// ErrCopies says that a copy is missing, so that nothing new is taken.
 	ErrCopies = errors.New("a copy of the volume is missing: it takes no new blobs until that is back or made again")
-)
-
-// Role is what a server is in a group.
-type Role uint8
-
-// Roles.
-const (
-	Outside  Role = iota // no member; it may be on its way to become one
-	Follower             // a member
-	Primary
 )
 
 // Group is one server's part in the group of servers that hold a volume. Its methods must not be called
@@ -88,12 +77,6 @@ type member struct {
 // out reports whether the member has said that it can't go on, and has not restarted since.
 func (m *member) out() bool { return m.resigned != 0 && m.resigned >= m.pair.life.Load() }
 
-// reading is what Readable needs to know, for concurrent use.
-type reading struct {
-	serve   bool
-	members []member
-}
-
 // NewGroup makes the part of a server in a group, with what it kept, and the origin and the length of its log, which is
 // durable.
 // fresh says that the volume was made by this life of the server, on order of the masters.
@@ -122,127 +105,6 @@ func (g *Group) begin(now Instant, claim bool) {
 	g.returning = g.role == Primary
 	if a := g.durable.Asked; a != nil && a.Epoch == g.durable.Config.Epoch+1 && g.role != Outside {
 		g.askAgain(*a)
-	}
-}
-
-// Status is a snapshot of a group.
-type Status struct {
-	Config    Config
-	Role      Role
-	Active    bool // of the primary: the epoch has begun
-	InSync    bool // the log has all that is committed
-	Returning bool // the primary has restarted and waits for a new epoch
-	Failed    bool
-	Length    int64
-	Persisted int64
-	Committed int64
-	Cuts      int
-	Origin    Origin // of the log, in whose offsets the lengths are
-	// WholeIn is the last epoch at whose begin the log had all that had been acknowledged: a copy of the log may
-	// stand for the volume only if that is the epoch in force.
-	WholeIn  uint64
-	Learners []LearnerStatus
-}
-
-// LearnerStatus says how far a server is that is being made a member.
-type LearnerStatus struct {
-	Server Server
-	Length int64 // bytes of the log that it has
-}
-
-// Status returns a snapshot; Members must not be changed.
-func (g *Group) Status() Status {
-	s := Status{
-		Config: g.durable.Config, Role: g.role, Active: g.active, InSync: g.inSync(), Returning: g.returning,
-		Failed: g.failed, Length: g.length, Persisted: g.persisted, Committed: g.committed, Cuts: g.cuts, Origin: g.origin,
-		WholeIn: g.wholeIn(),
-	}
-	for _, l := range g.learners {
-		status := LearnerStatus{Server: l}
-		if p := g.progress[l]; p != nil {
-			status.Length = max(p.acked, 0)
-		}
-		s.Learners = append(s.Learners, status)
-	}
-	return s
-}
-
-func (g *Group) inSync() bool {
-	switch g.role {
-	case Primary:
-		return g.active && !g.failed
-	case Follower:
-		// What is committed ends with a record: where it does not here, what came from another copy is damaged.
-		return g.aligned && g.begun && min(g.committed, g.persisted) >= g.serveFrom && g.whole >= g.committed && !g.failed
-	}
-	return false
-}
-
-// Readable reports whether a read that looks a blob up after the call, in a log that has nothing uncommitted of it,
-// may be answered: all that was acknowledged by anybody before the call is in the log here. A lookup before the call
-// may have come before that, though the answer is true. It may be called concurrently with all other methods.
-func (g *Group) Readable(now Instant) bool {
-	r := g.reading.Load()
-	if !r.serve {
-		return false
-	}
-	for i := range r.members {
-		if m := &r.members[i]; m.unclaimed || !m.pair.covers(m.after, now, g.times) {
-			return false
-		}
-	}
-	return true
-}
-
-// publish shows readers the state.
-func (g *Group) publish() {
-	serve := g.inSync()
-	old := g.reading.Load()
-	if old != nil && old.serve == serve && slices.EqualFunc(old.members, g.members, func(a, b member) bool {
-		return a.pair == b.pair && a.after == b.after && a.unclaimed == b.unclaimed
-	}) {
-		return
-	}
-	g.reading.Store(&reading{serve, slices.Clone(g.members)})
-}
-
-// flush ends a method: it returns the effects.
-func (g *Group) flush() []Effect {
-	g.publish()
-	out := g.out
-	g.out = g.out[:0]
-	return out
-}
-
-func (g *Group) emit(e Effect) { g.out = append(g.out, e) }
-
-func (g *Group) send(to Server, m Message) {
-	m.Epoch = g.durable.Config.Epoch
-	g.emit(Effect{Kind: EffectSend, To: to, Message: m})
-}
-
-// sendConfig compares configurations with another server: who has the older one learns the newer.
-func (g *Group) sendConfig(to Server) {
-	c := g.durable.Config
-	g.send(to, Message{Kind: MsgConfig, Config: &c})
-}
-
-func (g *Group) save() { g.emit(Effect{Kind: EffectSave, Durable: g.durable}) }
-
-// cut drops what lies behind an offset. What lies before is durable then, too: nothing else would tell so of what
-// was written before the cut and has not been reported.
-func (g *Group) cut(to int64) {
-	if g.length > to {
-		g.length, g.whole, g.persisted, g.committed = to, min(g.whole, to), to, min(g.committed, to)
-		g.cuts++
-		g.emit(Effect{Kind: EffectCut, Offset: to, Cuts: g.cuts})
-	}
-}
-
-func (g *Group) commit(to int64) {
-	if to > g.committed {
-		g.committed = to
-		g.emit(Effect{Kind: EffectCommit, Offset: to})
 	}
 }
 

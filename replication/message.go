@@ -53,49 +53,6 @@ type Message struct {
 	Size  int64  `json:"size,omitempty"`
 }
 
-// EffectKind tells what an Effect is.
-type EffectKind uint8
-
-// What a group asks its caller to do. Effects are to be carried out in order; those on the disk, but for
-// EffectWrite, before the next one is. If one on the disk fails, those after it are left, and Failed is called.
-const (
-	// EffectSend sends Message to To. It may be lost, if it is not lost for ever: the connection breaks, say.
-	EffectSend EffectKind = iota + 1
-	// EffectWrite appends Bytes at Offset. When they are durable, as the policy says, Persisted is to be called
-	// with Cuts, or Failed if they can't be made so. What is written later may be persisted together with it.
-	EffectWrite
-	// EffectCut cuts the log to Offset, durably, with all that lies before. That is below an earlier
-	// EffectCommit only if a machine without -fsync=always has lost what was acknowledged: what was made visible
-	// is read again from the log then.
-	EffectCut
-	// EffectReset makes the log an empty one that begins at Offset, durably, with Origin. What is under way here may be
-	// in the log all the same that follows.
-	EffectReset
-	// EffectSave replaces what was kept by Durable, durably.
-	EffectSave
-	// EffectCommit makes what lies below Offset visible, and on the primary answers whoever waits for it.
-	EffectCommit
-	// EffectConfigure asks the masters to replace the configuration of the epoch before that of Config by
-	// Config. Whatever comes of it goes to Configured, or ConfigureFailed.
-	EffectConfigure
-	// EffectReady says that the group may take proposals, as far as Writable says.
-	EffectReady
-)
-
-// Effect is one thing to do.
-type Effect struct {
-	Kind    EffectKind
-	To      Server
-	Message Message
-	Offset  int64
-	Bytes   []byte
-	Cuts    int
-	Origin  Origin
-	Sync    bool // EffectWrite: durable means synced, whatever the policy
-	Durable Durable
-	Config  Config
-}
-
 // bugs are mistakes that tests make on purpose, to see that the simulator finds them.
 type bugs struct {
 	commitEarly     bool // commit before all members have acknowledged
