@@ -23,7 +23,9 @@ func (b *bench) startReplicated(servers int, fsync string) (*replicated, error) 
 		return nil, err
 	}
 	r := &replicated{}
-	if r.master, err = b.start(addr, b.weed, "master", "-port="+port(addr), "-mdir="+filepath.Join(dir, "m"), "-pulseSeconds=1"); err != nil {
+	// The loads overwrite; no vacuum by itself, which would meet now one volume and now another.
+	if r.master, err = b.start(addr, b.weed, "master", "-port="+port(addr), "-mdir="+filepath.Join(dir, "m"), "-pulseSeconds=1",
+		"-garbageThreshold=1"); err != nil {
 		return nil, err
 	}
 	for i := range servers {
