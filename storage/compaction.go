@@ -333,10 +333,8 @@ func (x *compaction) copyRest(end int64) error {
 		if verdict != recordGood {
 			return &CorruptError{x.from.dat.Name(), x.read, "what was written just now is no needle"}
 		}
-		e := idxEntry{key: r.key, offset: uint32(x.end / needleAlignment), size: int32(r.size), rest: scanner.rest(r.offset, r.length)}
-		if r.size == 0 {
-			e.size = tombstoneSize
-		}
+		e := entryOf(r.header, x.end)
+		e.rest = scanner.rest(r.offset, r.length)
 		if err := x.copyRecord(scanner, r, &sum); err != nil {
 			return err
 		}

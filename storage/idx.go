@@ -26,6 +26,15 @@ type idxEntry struct {
 	doubt  bool   // rest is of what another copy had on its disk, where it may have changed. It is not in the file either
 }
 
+// entryOf returns the index entry of the record with a header at an offset.
+func entryOf(h header, offset int64) idxEntry {
+	e := idxEntry{key: h.key, offset: uint32(offset / needleAlignment), size: int32(h.size)}
+	if h.size == 0 {
+		e.size = tombstoneSize
+	}
+	return e
+}
+
 // deleted covers every form that writers of this format have used: size -1, with or without the
 // tombstone's offset, and offset 0.
 func (e idxEntry) deleted() bool { return e.size < 0 || e.offset == 0 }

@@ -164,11 +164,7 @@ func (l *mirrorLog) append(b []byte) error {
 		case v == recordBad:
 			return &CorruptError{l.dat.Name(), l.checked, "the server sends no valid needle for here"}
 		}
-		e := idxEntry{key: r.key, offset: uint32(r.offset / needleAlignment), size: int32(r.size)}
-		if r.size == 0 {
-			e.size = tombstoneSize
-		}
-		l.idx.add(e)
+		l.idx.add(entryOf(r.header, r.offset))
 		l.checked += r.length
 	}
 	return l.idx.err

@@ -205,10 +205,7 @@ func (r *recovery) scan(load idxLoad, datLength int64) error {
 		}
 	}
 	t, err := scanner.scanTail(load.logEnd, r.durable, func(rec logRecord, good bool) {
-		e := idxEntry{key: rec.key, offset: uint32(rec.offset / needleAlignment), size: int32(rec.size)}
-		if rec.size == 0 {
-			e.size = tombstoneSize
-		}
+		e := entryOf(rec.header, rec.offset)
 		v.apply(e)
 		if good { // the gap that others leave makes the next start look again
 			if s := r.idxWriter.sums; s != nil && !v.foreign {

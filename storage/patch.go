@@ -30,11 +30,11 @@ const (
 
 // Mend replaces the record at an offset, below end, which is committed, by that of another copy, durably. What
 // the other copy says is not believed before its checksum was verified, and it fits what the index and the rest
-// of the log say. A crash meanwhile leaves blocks of the old bytes and of the new ones, which the checksum tells
+// of the log say. Where the index alone disagrees, with a header that is the same in both copies, the index is corrected. A crash meanwhile leaves blocks of the old bytes and of the new ones, which the checksum tells
 // again. It does not change what is found by a read but for the better, and needs no lock of its callers; two
 // at once for one record do the same.
 //
-// Errors: ErrUnfit, those of from, ErrClosed, ErrCompacted when the log is replaced, or cut, meanwhile, ErrCorrupt when the
+// Errors: ErrUnfit, ErrUnvouched, those of from, ErrClosed, ErrCompacting, ErrCompacted when the log is replaced, or cut, meanwhile, ErrCorrupt when the
 // disk does not keep what was written, or the disk's.
 func (v *Volume) Mend(offset, end int64, from Source) (Mended, error) {
 	m := mending{v: v, content: v.content.Load(), offset: offset, end: end}
@@ -44,6 +44,11 @@ func (v *Volume) Mend(offset, end int64, from Source) (Mended, error) {
 	err := m.verify(from)
 	if err == nil {
 		err = m.replace()
+	}
+	if err == nil && m.wrongIndex {
+		if err = v.correctIndex(m.content, offset, m.header); err == nil {
+			m.changed += idxEntrySize
+		}
 	}
 	if err != nil {
 		return Mended{}, fmt.Errorf("mend volume %d at byte %d: %w", v.id, offset, v.closedError(err))
@@ -56,9 +61,11 @@ type mending struct {
 	v           *Volume
 	content     *content // that the offset is meant for
 	offset, end int64
+	header      header // that the other copy has
 	length      int64
 	other       *pieces
 	changed     int64
+	wrongIndex  bool // it does not know the header, which is right
 }
 
 // verify finds out whether the other copy's record is to be believed.
@@ -69,6 +76,7 @@ func (m *mending) verify(from Source) error {
 		return err
 	}
 	h := parseHeader(head[:])
+	m.header = h
 	m.length = recordLength(v.superblock.Version, h.size)
 	if h == (header{}) || h.size > math.MaxInt32 || m.length > m.end-m.offset {
 		return ErrUnfit
@@ -80,8 +88,13 @@ func (m *mending) verify(from Source) error {
 	if err != nil {
 		return err
 	}
-	if verdict != recordGood || r.header != h || !m.fitsIndex(h) {
+	if verdict != recordGood || r.header != h {
 		return ErrUnfit
+	}
+	if m.wrongIndex = !m.fitsIndex(h); m.wrongIndex {
+		if err := m.vouched(); err != nil {
+			return err
+		}
 	}
 	return m.fitsNext(from)
 }

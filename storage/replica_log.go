@@ -110,10 +110,8 @@ func (c *committer) parse(b []byte, at int64) error {
 		if err != nil {
 			return err
 		}
-		e := idxEntry{key: r.key, offset: uint32(p.parsed / needleAlignment), size: int32(r.size), doubt: p.catchingUp}
-		if r.size == 0 {
-			e.size = tombstoneSize
-		}
+		e := entryOf(r.header, p.parsed)
+		e.doubt = p.catchingUp
 		if inside {
 			e.rest = restSum(c.v.superblock.Version, b[p.parsed-at:][:r.length])
 		} else if rest, _, err := readRest(c.v.dat(), c.v.superblock.Version, p.parsed, nil); err == nil {

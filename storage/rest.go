@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"fmt"
+
 	"weed/internal/blob"
 	"weed/internal/vfs"
 )
@@ -122,8 +124,9 @@ func (v *Volume) KeepRestSum(b RestBlock) {
 }
 
 // MendRest replaces what is no data in a run of records by what another copy has there, durably, if that has the sum
-// of the run. It returns the number of records that were changed. Errors: ErrUnfit, those of from, ErrCompacted when the
-// log is replaced, or cut, meanwhile, ErrClosed, or the disk's.
+// of the run, and corrects the index where that had believed a damaged header. It returns the number of records that were
+// changed. Errors: ErrUnfit, those of from, ErrCompacting, ErrCompacted when the log is replaced, or cut, meanwhile,
+// ErrClosed, or the disk's.
 func (v *Volume) MendRest(b RestBlock, from Source) (changed int, err error) {
 	m := mending{v: v, content: v.content.Load(), offset: b.Offset, end: b.Offset + b.Length}
 	dat := m.content.dat
@@ -132,7 +135,12 @@ func (v *Volume) MendRest(b RestBlock, from Source) (changed int, err error) {
 		at    int64
 		bytes []byte
 	}
+	type record struct {
+		at     int64
+		header header
+	}
 	var parts []part
+	var headers []record // that change
 	sum, at := uint32(firstRest), b.Offset
 	var here, there []byte
 	for range b.Records {
@@ -153,6 +161,9 @@ func (v *Volume) MendRest(b RestBlock, from Source) (changed int, err error) {
 			head, _, _ := restEnds(v.superblock.Version, there[:min(len(there), needleHeaderSize+4)])
 			tail := int64(len(there)) - head
 			parts = append(parts, part{at, there[:head]}, part{at + length - tail, there[head:]})
+			if h := parseHeader(there); h != parseHeader(here) {
+				headers = append(headers, record{at, h})
+			}
 			changed++
 		}
 		sum = foldRest(sum, known(Checksum(there)))
@@ -160,6 +171,12 @@ func (v *Volume) MendRest(b RestBlock, from Source) (changed int, err error) {
 	}
 	if sum != b.Sum {
 		return 0, ErrUnfit
+	}
+	// First: what a crash leaves then still has another sum, and is mended again.
+	for _, r := range headers {
+		if err := v.correctIndex(m.content, r.at, r.header); err != nil {
+			return 0, fmt.Errorf("correct the index at byte %d: %w", r.at, err)
+		}
 	}
 	for _, p := range parts {
 		if err := m.write(p.bytes, p.at); err != nil {

@@ -36,7 +36,7 @@ type Pace func(n int) error
 // Errors are those of pace, ErrCompacted when the log is replaced meanwhile, or ErrClosed; a read that fails is damage.
 func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), rests func(RestBlock), reached func(offset int64)) error {
 	s := newScrub(v, end, pace)
-	defer s.stop()
+	defer func() { s.stop() }()
 	s.run.off = s.run.off || rests == nil
 	for at := v.superblock.Length(); at < end; {
 		next, damage, err := s.look(at)
@@ -45,6 +45,7 @@ func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), r
 		}
 		if err == nil && damage != nil && found(*damage) {
 			s.scanner.n = 0 // the window is from before
+			s.follow(at)
 			if next, damage, err = s.look(at); damage != nil {
 				damage.InVain = true
 				found(*damage)
@@ -59,6 +60,7 @@ func (v *Volume) Scrub(end int64, pace Pace, found func(Damage) (mended bool), r
 			}
 			rests(b)
 			s.scanner.n = 0
+			s.follow(next)
 		}
 		at = next
 		reached(at)
@@ -109,6 +111,7 @@ type scrub struct {
 	v       *Volume
 	end     int64
 	file    *coldFile
+	index   *index.Map
 	scanner *logScanner
 	now     time.Time
 	expired uint64 // bytes of live needles whose time is over
@@ -117,21 +120,36 @@ type scrub struct {
 	lengthKnown bool
 
 	// The live needles in the order of the log, and the first one that was not passed yet.
-	next func() (blob.Key, index.Location, bool)
-	stop func()
-	key  blob.Key
-	live index.Location
-	more bool
+	next      func() (blob.Key, index.Location, bool)
+	stop      func()
+	key       blob.Key
+	live      index.Location
+	more      bool
+	reindexed uint64 // that of the volume when this began
 }
 
 func newScrub(v *Volume, end int64, pace Pace) *scrub {
 	c := v.content.Load()
-	s := &scrub{v: v, end: end, now: v.cfg.Now(), file: &coldFile{File: c.dat, pace: pace}}
+	s := &scrub{v: v, end: end, now: v.cfg.Now(), index: c.index, file: &coldFile{File: c.dat, pace: pace}}
 	s.scanner = newLogScanner(s.file, v.superblock.Version, end)
 	s.run.off = v.foreign || v.sums.Load() == nil
-	s.next, s.stop = iter.Pull2(c.index.ByOffset(0, uint64(end/needleAlignment)))
-	s.key, s.live, s.more = s.next()
+	s.pull(0)
 	return s
+}
+
+// pull begins to pass over the needles that are live from an offset on.
+func (s *scrub) pull(from int64) {
+	s.reindexed = s.v.reindexed.Load()
+	s.next, s.stop = iter.Pull2(s.index.ByOffset(uint64(from/needleAlignment), uint64(s.end/needleAlignment)))
+	s.key, s.live, s.more = s.next()
+}
+
+// follow goes on from an offset with the index as it is now, if that was corrected.
+func (s *scrub) follow(from int64) {
+	if s.v.reindexed.Load() != s.reindexed {
+		s.stop()
+		s.pull(from)
+	}
 }
 
 // liveAt passes over the needles that are live below an offset, and returns where the next one begins, or the end.

@@ -164,6 +164,19 @@ func (s *sums) learn(block, n int, rests uint32) {
 	}
 }
 
+// replaced takes in that the entries of a block, all that there are, are others than those that it has the sum of.
+func (s *sums) replaced(block int, entries []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if block < len(s.blocks) {
+		s.blocks[block].entries = known(Checksum(entries))
+		s.written = min(s.written, block)
+	} else {
+		s.last.entries = Checksum(entries)
+		s.last.written = 0
+	}
+}
+
 // cut forgets what lies behind the first so many records. entries are the entries of those that are left in the last
 // block.
 func (s *sums) cut(records int64, entries []byte) {

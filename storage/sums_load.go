@@ -83,11 +83,7 @@ func (c *sumCheck) fromLog(want blockSum, entries []byte, check *idxCheck, at in
 		if h == (header{}) || h.size > math.MaxInt32 || length > check.datLength-at {
 			break
 		}
-		e := idxEntry{key: h.key, offset: uint32(at / needleAlignment), size: int32(h.size)}
-		if h.size == 0 {
-			e.size = tombstoneSize
-		}
-		good = e.appendTo(good)
+		good = entryOf(h, at).appendTo(good)
 		at += length
 	}
 	return want.matches(good) * idxEntrySize, good

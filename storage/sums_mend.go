@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"weed/internal/vfs"
@@ -124,15 +125,22 @@ func (v *Volume) RestBlockAt(number int) (b RestBlock, err error) {
 		return b, err
 	}
 	defer f.Close()
-	entries := make([]byte, sumBlockBytes)
-	if err := readFull(f, entries, int64(number)*sumBlockBytes); err != nil {
+	return v.restBlock(io.NewSectionReader(f, 0, int64(number+1)*sumBlockBytes), number)
+}
+
+// restBlock returns where a run of records is, as an index file says, which may end with it.
+func (v *Volume) restBlock(idx *io.SectionReader, number int) (b RestBlock, err error) {
+	at := int64(number) * sumBlockBytes
+	entries := make([]byte, min(sumBlockBytes, idx.Size()-at))
+	if _, err := io.ReadFull(io.NewSectionReader(idx, at, int64(len(entries))), entries); err != nil {
 		return b, err
 	}
-	first, last := parseIdxEntry(entries), parseIdxEntry(entries[sumBlockBytes-idxEntrySize:])
-	b = RestBlock{Number: number, Records: sumRecords, Offset: int64(first.offset) * needleAlignment}
+	b = RestBlock{Number: number, Records: len(entries) / idxEntrySize}
+	first, last := parseIdxEntry(entries), parseIdxEntry(entries[(b.Records-1)*idxEntrySize:])
+	b.Offset = int64(first.offset) * needleAlignment
 	b.Length = int64(last.offset)*needleAlignment + recordLength(v.superblock.Version, last.bodySize()) - b.Offset
 	if b.Length <= 0 || b.Offset+b.Length > v.stats.length.Load() {
-		return b, &CorruptError{f.Name(), int64(number) * sumBlockBytes, "these entries are not of records that follow each other"}
+		return b, &CorruptError{v.base + ".idx", at, "these entries are not of records that follow each other"}
 	}
 	return b, v.RestSum(&b)
 }

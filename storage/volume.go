@@ -25,6 +25,7 @@ type Volume struct {
 	superblock Superblock              // as it was at the open: the revision is that of Origin
 	content    atomic.Pointer[content] // replaced when the log is cut below what was published, compacted, or reset
 	compacting atomic.Bool
+	reindexed  atomic.Uint64 // how often the index was corrected
 	resets     atomic.Uint64 // calls of Log.Reset that may have taken blobs away
 	committer  *committer
 	sums       atomic.Pointer[sums] // of the log and its index file

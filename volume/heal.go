@@ -79,6 +79,9 @@ func (s *Server) mend(v *storage.Volume, offset, end int64) error {
 	var failures error
 	for _, other := range others {
 		mended, err := v.Mend(offset, end, s.logOf(other, v))
+		if errors.Is(err, storage.ErrUnvouched) && s.settleRest(v, offset) == nil {
+			mended, err = v.Mend(offset, end, s.logOf(other, v))
+		}
 		if err != nil {
 			failures = errors.Join(failures, fmt.Errorf("from %s: %w", other, err))
 			continue

@@ -73,6 +73,15 @@ func (s *Server) mendRest(v *storage.Volume, b storage.RestBlock) (mended int, e
 	return 0, err
 }
 
+// settleRest finds out what the run of records should be that has the one at an offset, and mends it.
+func (s *Server) settleRest(v *storage.Volume, offset int64) error {
+	b, err := v.RestBlockOf(offset)
+	if err == nil {
+		_, err = s.mendRest(v, b)
+	}
+	return err
+}
+
 // judgeRest returns the sum that a run of records should have, of what is known here and what so many other copies
 // should have told. 0: that is to be found out another time.
 func judgeRest(b storage.RestBlock, answers map[string]wire.RestSums, others int) (sum uint32, err error) {

@@ -174,6 +174,41 @@ func TestFlippedIndexFile(t *testing.T) {
 	}
 }
 
+// A key that flips in what the index file of a killed server lacks is learnt by the index when it starts. It is forgotten when a
+// scrub mends the key, in the index file too.
+func TestFlippedKeyBehindTheIndexFile(t *testing.T) {
+	p := pairUp(t, nil)
+	contents := stocked(p)
+	last := len(contents) - 1
+	idx := strings.TrimSuffix(p.dat(1), ".dat") + ".idx"
+	var want []byte
+	p.restart(func() {
+		var err error
+		if want, err = os.ReadFile(idx); err == nil {
+			err = os.WriteFile(idx, want[:len(want)-5*16], 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		flipByte(t, p.dat(1), p.place(1, contents[last])-15, 0x20)
+	})
+	if s := p.nodes[1].scrubNow(3); s.Mended == 0 || len(s.Damaged) > 0 || s.Error != "" {
+		t.Errorf("%+v", s)
+	}
+	for range 2 {
+		p.same()
+		p.nodes[1].get(fmt.Sprintf("/3,%02x637037d6", last+2)).want(200).is(contents[last])
+		if s := p.nodes[1].scrubNow(3); len(s.Damaged) > 0 || s.Error != "" {
+			t.Errorf("%+v", s)
+		}
+		p.restart(func() {
+			if got, err := os.ReadFile(idx); err != nil || !bytes.HasPrefix(got, want) {
+				t.Errorf("the index file is %x (%v), want %x", got, err, want)
+			}
+		})
+	}
+}
+
 func TestJudgeRest(t *testing.T) {
 	const here, there, third = 1, 2, 3
 	run := func(sum uint32, doubted bool) storage.RestBlock {
