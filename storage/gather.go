@@ -12,10 +12,11 @@ import (
 // That takes as long as four commits at most. Where the clients don't come again in that time it is tried ever more
 // rarely, down to one commit in 64.
 type gather struct {
-	want  atomic.Int32 // operations that the next commit waits for; 0: it waits for none
-	over  atomic.Bool  // the time is up
-	timer *time.Timer
-	limit time.Duration // of the time: maxGather, or 0 to hold nothing back
+	want    atomic.Int32 // operations that the next commit waits for; 0: it waits for none
+	over    atomic.Bool  // the time is up
+	closing atomic.Bool  // nothing is held back any more
+	timer   *time.Timer
+	limit   time.Duration // of the time: maxGather, or 0 to hold nothing back
 
 	// Owned by the committer.
 	landed int           // operations of the last commit; 0 after the next look
@@ -62,7 +63,9 @@ func (g *gather) begin(waiting int, alarm func()) {
 		g.skip--
 		return
 	}
-	g.over.Store(false)
+	if g.over.Store(false); g.closing.Load() { // close sets them the other way round
+		return
+	}
 	g.want.Store(int32(want))
 	if g.timer == nil {
 		g.timer = time.AfterFunc(within, alarm)
@@ -80,6 +83,12 @@ func (g *gather) end(waiting int) {
 		g.vain = min(2*g.vain+1, maxVain)
 	}
 	g.skip = g.vain
+}
+
+// close lets what is held back begin, and all that follows. It may be called concurrently with all else.
+func (g *gather) close() {
+	g.closing.Store(true)
+	g.over.Store(true)
 }
 
 // gathers reports whether the next commit is held back.

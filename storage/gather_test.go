@@ -203,3 +203,54 @@ func TestFlightsWaitWhereItHelps(t *testing.T) {
 		}
 	}
 }
+
+// What is queued when the volume is closed is decided, though the commit before it is followed by a wait.
+func TestCloseDecidesWhatComesBehindASync(t *testing.T) {
+	disk := vfs.NewMem()
+	s, v := createTestVolume(t, disk, Config{Sync: SyncAlways})
+	c := v.committer
+	syncing, goOn := make(chan struct{}, 100), make(chan struct{})
+	disk.SetFault(func(op vfs.Op) error {
+		if op.Is(testBase+".dat", vfs.OpSync) {
+			syncing <- struct{}{}
+			<-goOn
+		}
+		return nil
+	})
+	begun, held := make(chan struct{}), make(chan struct{})
+	c.post(func() { c.gather.limit = time.Hour; close(begun); <-held })
+	<-begun
+	var puts []<-chan error
+	put := func(n int) {
+		for range n {
+			puts = append(puts, laterPut(v, blob.Key(len(puts)+1), []byte("x")))
+		}
+		for there := 0; there < n; {
+			c.mu.Lock()
+			there = len(c.waiting)
+			c.mu.Unlock()
+		}
+	}
+	put(8)
+	close(held)
+	<-syncing
+	began := time.Now()
+	put(3)
+	for time.Since(began) < slowCommit { // so that it is worth a wait
+	}
+	closed := later(s.Close)
+	for shut := false; !shut; {
+		c.mu.Lock()
+		shut = c.closed
+		c.mu.Unlock()
+	}
+	close(goOn)
+	for i, put := range puts {
+		if err := <-put; err != nil {
+			t.Errorf("put %d: %v", i, err)
+		}
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
