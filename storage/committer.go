@@ -122,7 +122,7 @@ func (c *committer) commit(batch []*operation) {
 	if err == nil && c.wantsSync() {
 		began := time.Now()
 		err = c.sync()
-		c.gather.land(len(batch), began)
+		c.land(0, began) // they are in the queue
 	}
 	if err != nil {
 		_ = c.fail(batch, err) // the operations have it

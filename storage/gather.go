@@ -19,8 +19,8 @@ type gather struct {
 	limit   time.Duration // of the time: maxGather, or 0 to hold nothing back
 
 	// Owned by the committer.
-	landed int           // operations of the last commit; 0 after the next look
-	took   time.Duration // to make it so
+	landed int           // operations of the last commit and those that waited at its end; 0 after the next look
+	took   time.Duration // to make that commit
 	vain   int           // how many commits go without after one for which too few came
 	skip   int           // how many of them still do
 }
@@ -49,13 +49,21 @@ func (g *gather) lacks(waiting int) bool {
 // with all else.
 func (g *gather) ended(waiting int) bool { return g.holds() && !g.lacks(waiting) }
 
-// land notes that so many operations were committed.
-func (g *gather) land(n int, began time.Time) { g.landed, g.took = n, time.Since(began) }
+// land notes, when a commit is made and before anybody is answered, who may share the next one: those who wait, the commit's
+// own if they are in the queue still, and n others. Who comes again before the next look is not to be counted twice.
+func (c *committer) land(n int, began time.Time) {
+	g := &c.gather
+	c.mu.Lock()
+	g.landed = n + len(c.waiting)
+	c.mu.Unlock()
+	g.landed += len(c.queue) + len(c.replica.doubted)
+	g.took = time.Since(began)
+}
 
 // begin decides, with so many operations that wait, whether the commit after the last one is held back; alarm is called when
 // the time is up.
 func (g *gather) begin(waiting int, alarm func()) {
-	want, within := min((g.landed+waiting)*15/16, maxBatchOps), min(4*g.took, g.limit)
+	want, within := min(g.landed*15/16, maxBatchOps), min(4*g.took, g.limit)
 	switch {
 	case want <= max(1, waiting), within == 0, g.took < minCommit, want < fewOps && g.took < slowCommit:
 		return

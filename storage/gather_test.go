@@ -89,6 +89,28 @@ func TestFlightWaitsForThoseWhoComeAgain(t *testing.T) {
 	p.land(t, again)
 }
 
+// Those who come again before the committer looks are not waited for once more.
+func TestFlightDoesNotWaitForThoseWhoAreThere(t *testing.T) {
+	p, flying := newGathering(t)
+	c := p.v.committer
+	var again []<-chan error
+	p.do(func(l *Log) {
+		l.Commit(l.Length())
+		c.gather.took = time.Hour
+		again = p.putAll(8)
+		for there := 0; there < 8; {
+			c.mu.Lock()
+			there = len(c.waiting)
+			c.mu.Unlock()
+		}
+		c.mu.Lock()
+		c.takeWaiting() // as a helper does behind its task
+		c.mu.Unlock()
+	})
+	p.awaitFlight(t, 8)
+	p.land(t, append(flying, again...))
+}
+
 // When the time is up it takes those that there are; and if nobody has come the others are told that nothing follows.
 func TestFlightDoesNotWaitForEver(t *testing.T) {
 	for _, came := range []int{3, 0} {
@@ -173,7 +195,7 @@ func TestFlightsWaitWhereItHelps(t *testing.T) {
 	g := gather{limit: time.Hour}
 	turns := func(come int) (held int) {
 		for range 200 {
-			g.landed, g.took = 8, time.Minute
+			g.landed, g.took = 12, time.Minute
 			if g.begin(4, func() {}); g.want.Load() == 0 {
 				continue
 			}
@@ -196,7 +218,7 @@ func TestFlightsWaitWhereItHelps(t *testing.T) {
 	for _, c := range []struct {
 		landed, waiting int
 		took            time.Duration
-	}{{1, 0, time.Minute}, {1, 1, time.Minute}, {2, 0, time.Minute}, {8, 0, minCommit - 1}, {6, 0, slowCommit - 1}} {
+	}{{1, 0, time.Minute}, {2, 0, time.Minute}, {2, 1, time.Minute}, {12, 11, time.Minute}, {8, 0, minCommit - 1}, {6, 0, slowCommit - 1}} {
 		g.landed, g.took = c.landed, c.took
 		if g.begin(c.waiting, func() {}); g.want.Load() != 0 {
 			t.Errorf("after %+v the next flight waits for %d", c, g.want.Load())
