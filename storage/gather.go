@@ -9,8 +9,8 @@ import (
 // that write one thing after the other would else form two halves for ever: one waits while the other is synced, or is on
 // its way to the other copies, and each commit carries half of what could share it.
 //
-// That takes as long as four commits at most. Where the clients don't come again in that time it is tried ever more
-// rarely, down to one commit in 64.
+// That takes as long as four commits at most, and where these are slow, half of one: see within. Where the clients don't
+// come again in that time it is tried ever more rarely, down to one commit in 64.
 type gather struct {
 	want    atomic.Int32 // operations that the next commit waits for; 0: it waits for none
 	over    atomic.Bool  // the time is up
@@ -31,6 +31,7 @@ const (
 	fewOps     = 6
 	slowCommit = 300 * time.Microsecond
 	maxGather  = 5 * time.Millisecond
+	longGather = time.Millisecond
 	maxVain    = 63
 	// enoughBytes is a commit for which more are not worth the wait.
 	enoughBytes = 1 << 20
@@ -60,10 +61,15 @@ func (c *committer) land(n int, began time.Time) {
 	g.took = time.Since(began)
 }
 
+// within returns how long the next commit is held back at most. What comes again at once makes up for a wait of several
+// quick commits, which cost more work than time. A wait for much of a slow one does not pay: as many come in that time of
+// those who come when they like, too, and each would wait for the next.
+func (g *gather) within() time.Duration { return min(4*g.took, max(g.took/2, longGather), g.limit) }
+
 // begin decides, with so many operations that wait, whether the commit after the last one is held back; alarm is called when
 // the time is up.
 func (g *gather) begin(waiting int, alarm func()) {
-	want, within := min(g.landed*15/16, maxBatchOps), min(4*g.took, g.limit)
+	want, within := min(g.landed*15/16, maxBatchOps), g.within()
 	switch {
 	case want <= max(1, waiting), within == 0, g.took < minCommit, want < fewOps && g.took < slowCommit:
 		return

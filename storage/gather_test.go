@@ -276,3 +276,20 @@ func TestCloseDecidesWhatComesBehindASync(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Clients that come when they like are as many, in the time of a slow commit, as it has answered. So nobody is waited for
+// that long: each commit would carry more, and take longer, than without.
+func TestSlowCommitsAreNotWaitedOut(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		0:                      0,
+		200 * time.Microsecond: 800 * time.Microsecond,
+		time.Millisecond:       longGather,
+		6 * time.Millisecond:   3 * time.Millisecond,
+		time.Hour:              maxGather,
+	} {
+		g := gather{limit: maxGather, took: took}
+		if within := g.within(); within != want {
+			t.Errorf("after a commit of %v the next waits for %v, want %v", took, within, want)
+		}
+	}
+}
