@@ -122,7 +122,7 @@ func (c *committer) commit(batch []*operation) {
 	if err == nil && c.wantsSync() {
 		began := time.Now()
 		err = c.sync()
-		c.gather.land(len(batch), began)
+		c.land(0, began) // they are in the queue
 	}
 	if err != nil {
 		_ = c.fail(batch, err) // the operations have it
@@ -395,10 +395,10 @@ func (c *committer) syncFailed(err error) error {
 // stop decides what is queued, ends the goroutine, makes the files durable, and closes the index file, whose
 // length it returns.
 func (c *committer) stop() (idxBytes int64, err error) {
+	c.gather.close() // before others see that it is closed
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	c.gather.over.Store(true)
 	c.wakeUp()
 	<-c.stopped
 	err = c.cut()

@@ -68,7 +68,7 @@ func (c *committer) run() {
 			c.flushIdx()
 		}
 		c.mu.Lock()
-		closed := c.closed && len(c.waiting)+len(c.tasks) == 0
+		closed := c.closed && len(c.waiting)+len(c.tasks) == 0 && !c.gather.holds()
 		c.mu.Unlock()
 		if closed {
 			c.giveUp()

@@ -9,17 +9,18 @@ import (
 // that write one thing after the other would else form two halves for ever: one waits while the other is synced, or is on
 // its way to the other copies, and each commit carries half of what could share it.
 //
-// That takes as long as four commits at most. Where the clients don't come again in that time it is tried ever more
-// rarely, down to one commit in 64.
+// That takes as long as four commits at most, and where these are slow, half of one: see within. Where the clients don't
+// come again in that time it is tried ever more rarely, down to one commit in 64.
 type gather struct {
-	want  atomic.Int32 // operations that the next commit waits for; 0: it waits for none
-	over  atomic.Bool  // the time is up
-	timer *time.Timer
-	limit time.Duration // of the time: maxGather, or 0 to hold nothing back
+	want    atomic.Int32 // operations that the next commit waits for; 0: it waits for none
+	over    atomic.Bool  // the time is up
+	closing atomic.Bool  // nothing is held back any more
+	timer   *time.Timer
+	limit   time.Duration // of the time: maxGather, or 0 to hold nothing back
 
 	// Owned by the committer.
-	landed int           // operations of the last commit; 0 after the next look
-	took   time.Duration // to make it so
+	landed int           // operations of the last commit and those that waited at its end; 0 after the next look
+	took   time.Duration // to make that commit
 	vain   int           // how many commits go without after one for which too few came
 	skip   int           // how many of them still do
 }
@@ -30,6 +31,7 @@ const (
 	fewOps     = 6
 	slowCommit = 300 * time.Microsecond
 	maxGather  = 5 * time.Millisecond
+	longGather = time.Millisecond
 	maxVain    = 63
 	// enoughBytes is a commit for which more are not worth the wait.
 	enoughBytes = 1 << 20
@@ -48,13 +50,26 @@ func (g *gather) lacks(waiting int) bool {
 // with all else.
 func (g *gather) ended(waiting int) bool { return g.holds() && !g.lacks(waiting) }
 
-// land notes that so many operations were committed.
-func (g *gather) land(n int, began time.Time) { g.landed, g.took = n, time.Since(began) }
+// land notes, when a commit is made and before anybody is answered, who may share the next one: those who wait, the commit's
+// own if they are in the queue still, and n others. Who comes again before the next look is not to be counted twice.
+func (c *committer) land(n int, began time.Time) {
+	g := &c.gather
+	c.mu.Lock()
+	g.landed = n + len(c.waiting)
+	c.mu.Unlock()
+	g.landed += len(c.queue) + len(c.replica.doubted)
+	g.took = time.Since(began)
+}
+
+// within returns how long the next commit is held back at most. What comes again at once makes up for a wait of several
+// quick commits, which cost more work than time. A wait for much of a slow one does not pay: as many come in that time of
+// those who come when they like, too, and each would wait for the next.
+func (g *gather) within() time.Duration { return min(4*g.took, max(g.took/2, longGather), g.limit) }
 
 // begin decides, with so many operations that wait, whether the commit after the last one is held back; alarm is called when
 // the time is up.
 func (g *gather) begin(waiting int, alarm func()) {
-	want, within := min((g.landed+waiting)*15/16, maxBatchOps), min(4*g.took, g.limit)
+	want, within := min(g.landed*15/16, maxBatchOps), g.within()
 	switch {
 	case want <= max(1, waiting), within == 0, g.took < minCommit, want < fewOps && g.took < slowCommit:
 		return
@@ -62,7 +77,9 @@ func (g *gather) begin(waiting int, alarm func()) {
 		g.skip--
 		return
 	}
-	g.over.Store(false)
+	if g.over.Store(false); g.closing.Load() { // close sets them the other way round
+		return
+	}
 	g.want.Store(int32(want))
 	if g.timer == nil {
 		g.timer = time.AfterFunc(within, alarm)
@@ -80,6 +97,12 @@ func (g *gather) end(waiting int) {
 		g.vain = min(2*g.vain+1, maxVain)
 	}
 	g.skip = g.vain
+}
+
+// close lets what is held back begin, and all that follows. It may be called concurrently with all else.
+func (g *gather) close() {
+	g.closing.Store(true)
+	g.over.Store(true)
 }
 
 // gathers reports whether the next commit is held back.

@@ -89,6 +89,28 @@ func TestFlightWaitsForThoseWhoComeAgain(t *testing.T) {
 	p.land(t, again)
 }
 
+// Those who come again before the committer looks are not waited for once more.
+func TestFlightDoesNotWaitForThoseWhoAreThere(t *testing.T) {
+	p, flying := newGathering(t)
+	c := p.v.committer
+	var again []<-chan error
+	p.do(func(l *Log) {
+		l.Commit(l.Length())
+		c.gather.took = time.Hour
+		again = p.putAll(8)
+		for there := 0; there < 8; {
+			c.mu.Lock()
+			there = len(c.waiting)
+			c.mu.Unlock()
+		}
+		c.mu.Lock()
+		c.takeWaiting() // as a helper does behind its task
+		c.mu.Unlock()
+	})
+	p.awaitFlight(t, 8)
+	p.land(t, append(flying, again...))
+}
+
 // When the time is up it takes those that there are; and if nobody has come the others are told that nothing follows.
 func TestFlightDoesNotWaitForEver(t *testing.T) {
 	for _, came := range []int{3, 0} {
@@ -173,7 +195,7 @@ func TestFlightsWaitWhereItHelps(t *testing.T) {
 	g := gather{limit: time.Hour}
 	turns := func(come int) (held int) {
 		for range 200 {
-			g.landed, g.took = 8, time.Minute
+			g.landed, g.took = 12, time.Minute
 			if g.begin(4, func() {}); g.want.Load() == 0 {
 				continue
 			}
@@ -196,10 +218,78 @@ func TestFlightsWaitWhereItHelps(t *testing.T) {
 	for _, c := range []struct {
 		landed, waiting int
 		took            time.Duration
-	}{{1, 0, time.Minute}, {1, 1, time.Minute}, {2, 0, time.Minute}, {8, 0, minCommit - 1}, {6, 0, slowCommit - 1}} {
+	}{{1, 0, time.Minute}, {2, 0, time.Minute}, {2, 1, time.Minute}, {12, 11, time.Minute}, {8, 0, minCommit - 1}, {6, 0, slowCommit - 1}} {
 		g.landed, g.took = c.landed, c.took
 		if g.begin(c.waiting, func() {}); g.want.Load() != 0 {
 			t.Errorf("after %+v the next flight waits for %d", c, g.want.Load())
+		}
+	}
+}
+
+// What is queued when the volume is closed is decided, though the commit before it is followed by a wait.
+func TestCloseDecidesWhatComesBehindASync(t *testing.T) {
+	disk := vfs.NewMem()
+	s, v := createTestVolume(t, disk, Config{Sync: SyncAlways})
+	c := v.committer
+	syncing, goOn := make(chan struct{}, 100), make(chan struct{})
+	disk.SetFault(func(op vfs.Op) error {
+		if op.Is(testBase+".dat", vfs.OpSync) {
+			syncing <- struct{}{}
+			<-goOn
+		}
+		return nil
+	})
+	begun, held := make(chan struct{}), make(chan struct{})
+	c.post(func() { c.gather.limit = time.Hour; close(begun); <-held })
+	<-begun
+	var puts []<-chan error
+	put := func(n int) {
+		for range n {
+			puts = append(puts, laterPut(v, blob.Key(len(puts)+1), []byte("x")))
+		}
+		for there := 0; there < n; {
+			c.mu.Lock()
+			there = len(c.waiting)
+			c.mu.Unlock()
+		}
+	}
+	put(8)
+	close(held)
+	<-syncing
+	began := time.Now()
+	put(3)
+	for time.Since(began) < slowCommit { // so that it is worth a wait
+	}
+	closed := later(s.Close)
+	for shut := false; !shut; {
+		c.mu.Lock()
+		shut = c.closed
+		c.mu.Unlock()
+	}
+	close(goOn)
+	for i, put := range puts {
+		if err := <-put; err != nil {
+			t.Errorf("put %d: %v", i, err)
+		}
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// Clients that come when they like are as many, in the time of a slow commit, as it has answered. So nobody is waited for
+// that long: each commit would carry more, and take longer, than without.
+func TestSlowCommitsAreNotWaitedOut(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		0:                      0,
+		200 * time.Microsecond: 800 * time.Microsecond,
+		time.Millisecond:       longGather,
+		6 * time.Millisecond:   3 * time.Millisecond,
+		time.Hour:              maxGather,
+	} {
+		g := gather{limit: maxGather, took: took}
+		if within := g.within(); within != want {
+			t.Errorf("after a commit of %v the next waits for %v, want %v", took, within, want)
 		}
 	}
 }

@@ -213,7 +213,7 @@ func (l *Log) Commit(to int64) {
 	}
 	if f := p.flight; f != nil && f.end <= to {
 		p.land()
-		c.gather.land(len(f.ops), f.began)
+		c.land(len(f.ops), f.began)
 		for _, op := range f.ops {
 			if op.short {
 				op.answer(ErrOutcomeUnknown)
