@@ -3,14 +3,11 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"path"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"weed/internal/blob"
-	"weed/internal/vfs"
 )
 
 const (
@@ -150,136 +147,6 @@ func (c *committer) wantsSync() bool {
 	return false
 }
 
-// accept checks each operation of the batch against the state that the ones before it leave, and gives the
-// good ones their place and time. It returns where the log will end.
-func (c *committer) accept(batch []*operation) (end int64) {
-	end = c.end
-	ns := max(uint64(c.v.cfg.Now().UnixNano())&^batchMask, c.lastNs&^batchMask+batchMask+1)
-	clear(c.inBatch)
-	for _, op := range batch {
-		if op.err = c.admit(op, end); op.err != nil {
-			continue
-		}
-		at := ns + batchNumber(len(c.accepted))
-		op.rec.stamp(at)
-		if c.v.superblock.Version == Version3 {
-			op.needle.AppendAtNs = at
-		}
-		op.entry = idxEntry{key: op.needle.Key, offset: uint32(end / needleAlignment), size: int32(op.rec.size),
-			rest: op.rec.restSum()}
-		if op.delete {
-			op.entry.size = tombstoneSize
-		}
-		end += op.rec.length
-		c.lastNs = at
-		c.accepted = append(c.accepted, op)
-		if len(batch) > 1 {
-			c.inBatch[op.needle.Key] = op
-		}
-	}
-	return end
-}
-
-// admit says whether an operation may be appended at offset end. For a delete it lays out the tombstone.
-func (c *committer) admit(op *operation, end int64) error {
-	op.byMate = false
-	if err := c.v.denies(op.delete); err != nil {
-		return err
-	}
-	if c.replica.noPuts != nil && !op.delete {
-		return c.replica.noPuts
-	}
-	if before := c.inBatch[op.needle.Key]; before != nil {
-		switch {
-		case op.delete && (before.delete || before.needle.Cookie != op.needle.Cookie):
-			op.byMate = true
-			return ErrNotFound
-		case !before.delete && before.needle.Cookie != op.needle.Cookie:
-			op.byMate = true
-			return ErrCookie
-		case op.delete:
-			op.size = before.contentSize()
-			op.rec.encodeDelete(c.v.superblock.Version, op.needle, before.needle.Checksum)
-		}
-	} else if err := c.admitAgainstDisk(op); err != nil {
-		return err
-	}
-	if end+op.rec.length > MaxVolumeSizeBytes {
-		return fmt.Errorf("volume %d: %w", c.v.id, ErrFull)
-	}
-	return nil
-}
-
-// admitAgainstDisk compares the operation with the needle that the index knows under its key.
-func (c *committer) admitAgainstDisk(op *operation) error {
-	loc, ok := c.v.index().Get(op.needle.Key)
-	if !ok {
-		if op.delete {
-			return ErrNotFound
-		}
-		return nil
-	}
-	offset := int64(loc.Offset) * needleAlignment
-	var b [needleHeaderSize]byte
-	if err := readFull(c.v.dat(), b[:], offset); err != nil {
-		return err
-	}
-	h := parseHeader(b[:])
-	switch {
-	case h.key != op.needle.Key || h.size != Size(loc.Size):
-		return &CorruptError{c.v.dat().Name(), offset, errOther.Error()}
-	case h.cookie != op.needle.Cookie && op.delete:
-		return ErrNotFound
-	case h.cookie != op.needle.Cookie:
-		return ErrCookie
-	case !op.delete:
-		return nil
-	}
-	old, err := readLayout(c.v.dat(), c.v.superblock.Version, offset, h)
-	if err != nil {
-		return err
-	}
-	if c.v.expired(&old.Needle) {
-		return ErrNotFound
-	}
-	if op.size, err = old.contentSize(c.v.dat()); err != nil {
-		return err
-	}
-	op.rec.encodeDelete(c.v.superblock.Version, op.needle, old.Checksum)
-	return nil
-}
-
-// append writes the accepted records behind the end of the log.
-func (c *committer) append() error {
-	at := c.end
-	c.buf = c.buf[:0]
-	flush := func(b []byte) error {
-		if len(b) == 0 {
-			return nil
-		}
-		_, err := c.v.dat().WriteAt(b, at)
-		c.dirty.Store(true) // not before the write: a sync in between would not cover it
-		at += int64(len(b))
-		return err
-	}
-	for _, op := range c.accepted {
-		r := &op.rec
-		if len(r.data) < copyLimit && len(c.buf) < bufferLimit {
-			c.buf = r.appendTo(c.buf)
-			continue
-		}
-		c.buf = append(c.buf, r.prefix[:r.prefixN]...)
-		if err := flush(c.buf); err != nil {
-			return err
-		}
-		if err := flush(r.data); err != nil {
-			return err
-		}
-		c.buf = append(c.buf[:0], r.suffix...)
-	}
-	return flush(c.buf)
-}
-
 // publish makes the accepted operations visible.
 func (c *committer) publish(end int64) {
 	for _, op := range c.accepted {
@@ -291,105 +158,6 @@ func (c *committer) publish(end int64) {
 	}
 	c.end = end
 	c.v.setLength(end)
-}
-
-// fail gives every accepted operation, and those that were refused for them, the disk's error, which it returns, takes
-// what was written of them back, and keeps the volume from taking more.
-func (c *committer) fail(batch []*operation, err error) error {
-	err = fmt.Errorf("append to volume %d: %w", c.v.id, diskError(err))
-	c.diskFailed(err)
-	for _, op := range batch {
-		if op.err == nil || op.byMate {
-			op.err = err
-		}
-	}
-	c.takeBack()
-	return err
-}
-
-// diskFailed keeps the volume from taking more after an error of the disk.
-func (c *committer) diskFailed(err error) {
-	cause := CauseDamaged
-	if errors.Is(err, ErrNoSpace) && c.v.readOnly.load()&CauseDamaged == 0 {
-		cause = CauseNoSpace
-		c.noteNoRoom()
-	}
-	c.v.turnReadOnly(cause, err)
-}
-
-// noteNoRoom takes down how much room the disk has, which was not enough: what was written of the append counts as free.
-func (c *committer) noteNoRoom() {
-	usage, err := c.v.fs.Usage(path.Dir(c.v.base))
-	if err != nil {
-		usage = vfs.Usage{}
-	}
-	if length, err := c.v.dat().Size(); err == nil && length > c.end {
-		usage.FreeBytes += uint64(length - c.end)
-	}
-	c.v.noRoom.Store(&usage)
-}
-
-// takeBack removes what was written behind the end of the log, now if the disk lets it.
-func (c *committer) takeBack() {
-	c.uncut = true
-	if err := c.cut(); err != nil {
-		c.v.cfg.Logger.Error("a failed append can't be cut off yet", "volume", c.v.id, "error", err)
-	}
-}
-
-// cut removes the bytes of a failed commit, durably: until that has worked nothing else is appended.
-func (c *committer) cut() error {
-	if !c.uncut {
-		return nil
-	}
-	if err := c.v.dat().Truncate(c.end); err != nil {
-		return err
-	}
-	c.dirty.Store(true)
-	if c.v.cfg.Sync == SyncAlways {
-		// Also after a sync that failed: what lies before the cut was made durable by an earlier one.
-		c.syncMu.Lock()
-		defer c.syncMu.Unlock()
-		if err := c.v.dat().Sync(); err != nil {
-			return c.syncFailed(err)
-		}
-	}
-	c.uncut = false
-	return nil
-}
-
-func (c *committer) flushIdx() {
-	if c.idx.err != nil {
-		return
-	}
-	was := c.idx.late
-	if err := c.idx.flush(); err != nil && c.idx.late {
-		if !was {
-			c.v.cfg.Logger.Warn("index file waits for room on the disk", "volume", c.v.id, "error", err)
-		}
-	} else if err != nil {
-		c.v.cfg.Logger.Error("index file is not written any more; the next start completes it", "volume", c.v.id, "error", err)
-	}
-}
-
-// sync makes durable what was written before the call. Once that has failed it never succeeds again: the
-// kernel drops the bytes that it could not write, and the next sync knows nothing of them.
-func (c *committer) sync() error {
-	c.syncMu.Lock()
-	defer c.syncMu.Unlock()
-	if c.syncErr == nil && c.dirty.Swap(false) {
-		if err := c.v.dat().Sync(); err != nil {
-			return c.syncFailed(err)
-		}
-	}
-	return c.syncErr
-}
-
-// syncFailed takes note of a sync that failed. c.syncMu is held.
-func (c *committer) syncFailed(err error) error {
-	c.syncErr = fmt.Errorf("sync volume %d: %w", c.v.id, diskError(err))
-	c.v.turnReadOnly(CauseDamaged, c.syncErr)
-	return c.syncErr
 }
 
 // stop decides what is queued, ends the goroutine, makes the files durable, and closes the index file, whose
@@ -407,12 +175,4 @@ func (c *committer) stop() (idxBytes int64, err error) {
 	}
 	idxBytes, idxErr := c.idx.close()
 	return idxBytes, errors.Join(err, idxErr)
-}
-
-// diskError gives a full disk its kind.
-func diskError(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w", ErrNoSpace, err)
-	}
-	return err
 }

@@ -159,6 +159,9 @@ func (c *committer) launch(batch []*operation, end int64) {
 	p.r.Appended(n, puts)
 	p.unsynced = true
 	c.persistReplica()
+	if p.flight == nil { // decided at once, and with it what was refused for it
+		c.askAgain()
+	}
 }
 
 // askAgain has the operations decided anew that what is published here could not be trusted to refuse.

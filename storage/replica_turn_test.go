@@ -116,3 +116,37 @@ func TestIdleIsToldAfterALead(t *testing.T) {
 		}
 	}
 }
+
+// What is refused for an operation of its commit is answered with it where there are no other copies to wait for.
+func TestRefusedForAMateOfTheOnlyCopy(t *testing.T) {
+	_, v := createTestVolume(t, vfs.NewMem(), Config{Sync: SyncNever})
+	replicateAlone(t, v)
+	mustPut(t, v, 1, []byte("x"))
+	begun, held := make(chan struct{}), make(chan struct{})
+	v.Post(func() { close(begun); <-held })
+	<-begun
+	deletes := []<-chan error{laterDelete(v, 1), laterDelete(v, 1)}
+	for waiting := 0; waiting < len(deletes); {
+		v.committer.mu.Lock()
+		waiting = len(v.committer.waiting)
+		v.committer.mu.Unlock()
+	}
+	close(held)
+	late := time.After(20 * time.Second)
+	notFound := 0
+	for _, done := range deletes {
+		select {
+		case err := <-done:
+			if errors.Is(err, ErrNotFound) {
+				notFound++
+			} else if err != nil {
+				t.Error(err)
+			}
+		case <-late:
+			t.Fatal("a delete is not answered")
+		}
+	}
+	if notFound != 1 {
+		t.Errorf("%d of 2 deletes found nothing", notFound)
+	}
+}
