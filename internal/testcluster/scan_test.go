@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -114,18 +115,18 @@ func scanDir(t *testing.T, dir string) map[uint32]map[uint64]needle {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if alive, ok := scanCopy(t, base); ok {
+		if alive, ok := scanCopy(t, base, read(t, base+".dat")); ok {
 			volumes[uint32(id)] = alive
 		}
 	}
 	return volumes
 }
 
-// scanCopy scans the log and the index of one volume, whose path without the suffix is base. It is false if the log
-// can't be read.
-func scanCopy(t *testing.T, base string) (alive map[uint64]needle, ok bool) {
+// scanCopy scans the log of a volume, whose path without the suffix is base, and wants its index to say the same. It is false
+// if the log can't be read.
+func scanCopy(t *testing.T, base string, log []byte) (alive map[uint64]needle, ok bool) {
 	t.Helper()
-	alive, err := scanVolume(read(t, base+".dat"))
+	alive, err := scanVolume(log)
 	if err != nil {
 		t.Errorf("%s.dat: %v", base, err)
 		return nil, false
@@ -145,6 +146,20 @@ func scanCopy(t *testing.T, base string) (alive map[uint64]needle, ok bool) {
 		}
 	}
 	return alive, true
+}
+
+// decidedLog returns of a volume's log what its server knew to be decided when it was stopped.
+func decidedLog(t *testing.T, base string) []byte {
+	t.Helper()
+	var meta struct{ Clean struct{ DatBytes int } }
+	if err := json.Unmarshal(read(t, base+".meta"), &meta); err != nil {
+		t.Fatal(err)
+	}
+	log := read(t, base+".dat")
+	if n := meta.Clean.DatBytes; n == 0 || n > len(log) {
+		t.Fatalf("%s: the server was stopped with %d bytes of %d", base, n, len(log))
+	}
+	return log[:meta.Clean.DatBytes]
 }
 
 func read(t *testing.T, name string) []byte {
