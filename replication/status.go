@@ -12,12 +12,6 @@ const (
 	Primary
 )
 
-// reading is what Readable needs to know, for concurrent use.
-type reading struct {
-	serve   bool
-	members []member
-}
-
 // Status is a snapshot of a group.
 type Status struct {
 	Config    Config
@@ -52,6 +46,12 @@ func (g *Group) inSync() bool {
 		return g.aligned && g.begun && min(g.committed, g.persisted) >= g.serveFrom && g.whole >= g.committed && !g.failed
 	}
 	return false
+}
+
+// reading is what Readable needs to know, for concurrent use.
+type reading struct {
+	serve   bool
+	members []member
 }
 
 // Readable reports whether a read that looks a blob up after the call, in a log that has nothing uncommitted of it,

@@ -30,8 +30,8 @@ const (
 
 // Mend replaces the record at an offset, below end, which is committed, by that of another copy, durably. What
 // the other copy says is not believed before its checksum was verified, and it fits what the index and the rest
-// of the log say. Where the index alone disagrees, with a header that is the same in both copies, the index is corrected. A crash meanwhile leaves blocks of the old bytes and of the new ones, which the checksum tells
-// again. It does not change what is found by a read but for the better, and needs no lock of its callers; two
+// of the log say. Where the index alone disagrees, with a header that is the same in both copies, the index is corrected.
+// A crash meanwhile leaves blocks of the old bytes and of the new ones, which the checksum tells again. It does not change what is found by a read but for the better, and needs no lock of its callers; two
 // at once for one record do the same.
 //
 // Errors: ErrUnfit, ErrUnvouched, those of from, ErrClosed, ErrCompacting, ErrCompacted when the log is replaced, or cut, meanwhile, ErrCorrupt when the

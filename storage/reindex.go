@@ -16,13 +16,9 @@ import (
 // `.idx`, is mended like all that other copies have otherwise; what the index has learnt from it is corrected then.
 
 // correctIndex has the index tell of the record at an offset what its header says, which is known to be right. It does
-// nothing if it does so. Errors: ErrUnfit for an index of another program, ErrCompacting, ErrCompacted when the log is
-// replaced or cut meanwhile, ErrClosed, or the disk's.
+// nothing if it does so. Errors: ErrUnfit for an index of another program, ErrCompacting if there is something to correct
+// meanwhile, ErrCompacted when the log is replaced or cut, ErrClosed, or the disk's.
 func (v *Volume) correctIndex(of *content, offset int64, h header) error {
-	if !v.compacting.CompareAndSwap(false, true) { // it goes by the index
-		return ErrCompacting
-	}
-	defer v.compacting.Store(false)
 	result := make(chan error, 1)
 	taken := v.committer.post(func() {
 		if v.content.Load() != of {
@@ -42,13 +38,18 @@ func (c *committer) correctIndex(right idxEntry) error {
 	if c.v.foreign || w.off {
 		return ErrUnfit
 	}
-	if err := w.flush(); err != nil {
-		return err
-	}
+	flushed := w.flush()
 	number, wrong, err := findEntry(w.f, w.at, right.offset)
-	if err != nil || wrong == right {
+	if err == nil && wrong == right { // whether there is room for others or not
+		return nil
+	}
+	if err := errors.Join(flushed, err); err != nil {
 		return err
 	}
+	if !c.v.compacting.CompareAndSwap(false, true) { // it goes by the index
+		return ErrCompacting
+	}
+	defer c.v.compacting.Store(false)
 	w.dirty = true
 	if _, err := w.f.WriteAt(right.appendTo(nil), number*idxEntrySize); err != nil {
 		return diskError(err)

@@ -205,3 +205,39 @@ func TestCrashWhileTheIndexIsCorrected(t *testing.T) {
 		}
 	}
 }
+
+// A header that the index has never believed is mended while the volume is compacted, too. One that it has believed
+// waits.
+func TestRestsAreMendedBesideACompaction(t *testing.T) {
+	disk, good, _ := killedWithFlippedKeys(t, false)
+	s, v := openTestVolume(t, disk, Config{})
+	defer closeStore(t, s)
+	at := records(t, v)
+	for _, c := range []struct {
+		record int
+		want   error
+	}{{10, nil}, {len(at) - 3, ErrCompacting}} { // the other one's key has flipped
+		if c.want == nil {
+			if err := disk.Corrupt(testBase+".dat", at[c.record]+1, 1); err != nil { // a cookie
+				t.Fatal(err)
+			}
+		}
+		b, err := v.RestBlockOf(at[c.record])
+		if err != nil {
+			t.Fatal(err)
+		}
+		there := b
+		if err := good.RestSum(&there); err != nil {
+			t.Fatal(err)
+		}
+		if b.Sum = there.Here; b.Sum == b.Here {
+			t.Fatal("nothing is damaged")
+		}
+		v.compacting.Store(true)
+		n, err := v.MendRest(b, sourceOf(good))
+		v.compacting.Store(false)
+		if !errors.Is(err, c.want) || err == nil && n != 1 {
+			t.Errorf("record %d: %d mended, %v", c.record, n, err)
+		}
+	}
+}
